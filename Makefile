@@ -1,0 +1,114 @@
+# Needs only Python 3.11 with venv, and make. `make` alone lists the targets.
+
+PYTHON         ?= python3.11
+VENV           ?= .venv
+PY             := $(VENV)/bin/python
+STAMP          := $(VENV)/.installed
+PYTEST_ARGS    ?=
+UPGRADE        ?=
+CONTAINER_TOOL ?= $(firstword $(notdir $(foreach tool,docker podman buildah,$(shell command -v $(tool) 2>/dev/null))) docker)
+IMAGE_PREFIX   ?= sightline
+VERSION        := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+REVISION       := $(shell git rev-parse --verify HEAD 2>/dev/null || echo unknown)
+STAGES         := train serve-cpu serve-gpu
+SHELL_SCRIPTS  := .ci/run $(filter-out build/%,$(wildcard *.sh */*.sh */*/*.sh */*/*/*.sh))
+
+# What is pinned has to run on the oldest system and Python that the project supports.
+RESOLVE = $(VENV)/bin/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url \
+          --no-emit-package sightline --python-version 3.11 \
+          --python-platform x86_64-manylinux_2_28 $(if $(UPGRADE),--upgrade)
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z%-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## Create .venv with everything pinned in constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+	  echo "$(PYTHON) is not a working Python 3.11. Install it (Debian 12: apt-get install python3.11)," >&2; \
+	  echo "or say where it is: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot create a virtual environment: it lacks ensurepip." >&2; \
+	  echo "On Debian and Ubuntu: apt-get install python3.11-venv" >&2; exit 1; }
+	test -x $(VENV)/bin/uv || { \
+	  $(PYTHON) -m venv --clear $(VENV) && \
+	  $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv; }
+	$(VENV)/bin/uv pip install --python $(PY) --constraint constraints.txt \
+	  --build-constraints constraints.txt --editable '.[dev]'
+	@touch $@
+
+.PHONY: demo
+demo: $(STAMP) ## Train on generated images, release a bundle and draw its report, on this machine
+	$(PY) -m train demo
+
+.PHONY: serve
+serve: $(STAMP) ## The demo, then its endpoint and web page until interrupted
+	$(PY) -m train demo --serve
+
+.PHONY: test
+test: $(STAMP) ## Every test that needs neither a cluster nor a quiet machine (PYTEST_ARGS=...)
+	$(PY) -m pytest -m "not cluster and not bench" $(PYTEST_ARGS)
+
+.PHONY: lint lint-python lint-types lint-shell lint-yaml lint-docker
+lint: lint-python lint-types lint-shell lint-yaml lint-docker ## All static checks
+
+lint-python: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+lint-types: $(STAMP)
+	$(VENV)/bin/mypy
+
+lint-shell: $(STAMP)
+	$(VENV)/bin/shellcheck $(SHELL_SCRIPTS)
+
+lint-yaml: $(STAMP)
+	$(VENV)/bin/yamllint --strict .
+
+lint-docker: $(STAMP)
+	$(VENV)/bin/hadolint Dockerfile
+
+.PHONY: format
+format: $(STAMP) ## Rewrite the Python sources in the project's format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+.PHONY: images image-train image-cpu image-gpu
+images: image-train image-cpu image-gpu ## Build all images (CONTAINER_TOOL=docker|podman|buildah)
+
+image-train: build-train ## Image of the training jobs
+image-cpu: build-serve-cpu ## Image of the predictor on CPUs, without torch
+image-gpu: build-serve-gpu ## Image of the predictor on GPUs
+
+.PHONY: $(STAGES:%=build-%)
+$(STAGES:%=build-%): build-%:
+	$(CONTAINER_TOOL) build --target $* --tag $(IMAGE_PREFIX)-$*:$(VERSION) \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) .
+
+.PHONY: constraints
+constraints: $(STAMP) ## Resolve all extras anew into constraints.txt (UPGRADE=1 for the newest)
+	@mkdir -p build/constraints
+	cp constraints.txt build/constraints/cpu.txt
+	cp constraints.txt build/constraints/gpu.txt
+	$(RESOLVE) --extra dev pyproject.toml --output-file build/constraints/cpu.txt
+	sed -n 's/^onnxruntime==/onnxruntime-gpu==/p' build/constraints/cpu.txt > build/constraints/same.txt
+	$(RESOLVE) --extra serve --constraint build/constraints/cpu.txt \
+	  --constraint build/constraints/same.txt pyproject.toml --output-file build/constraints/gpu.txt
+	$(PY) scripts/merge-constraints.py build/constraints/cpu.txt build/constraints/gpu.txt \
+	  > build/constraints/merged.txt
+	mv build/constraints/merged.txt constraints.txt
+
+.PHONY: clean distclean
+clean: ## Remove what was built, not .venv
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv too
+	rm -rf $(VENV)
