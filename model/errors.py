@@ -1,0 +1,49 @@
+"""Errors a caller can act on. Each message names what was wrong and what would be accepted."""
+
+
+class SightlineError(Exception):
+    """Base of every error that is the user's to mend, shown without a traceback."""
+
+
+class BundleError(SightlineError):
+    """A bundle is missing, incomplete, corrupt or of another schema."""
+
+
+class ExplainError(SightlineError):
+    """A network's head has a layer for which no closed-form derivative is known."""
+
+
+class ImageError(SightlineError, ValueError):
+    """Bytes that cannot become pixels. `reason` is a short slug, safe as a metric label."""
+
+    reason = "image"
+
+
+class EmptyImageError(ImageError):
+    """There are no bytes."""
+
+    reason = "empty"
+
+
+class UnsupportedImageError(ImageError):
+    """The bytes are not of a format that is accepted."""
+
+    reason = "unsupported"
+
+
+class CorruptImageError(ImageError):
+    """The format is right, the content is damaged or cut short."""
+
+    reason = "corrupt"
+
+
+class ImageTooLargeError(ImageError):
+    """More bytes or pixels than the limits allow; found before the pixels are allocated."""
+
+    reason = "too_large"
+
+
+class ImageTooSmallError(ImageError):
+    """Fewer pixels than an answer could be based on."""
+
+    reason = "too_small"
