@@ -1,0 +1,1 @@
+"""A bundle to answers: `python -m predictor --bundle DIR`."""

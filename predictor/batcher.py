@@ -1,0 +1,185 @@
+"""Images of many requests to the engine together, and each answer back to its own request.
+
+The engine never waits for a batch to fill: while it is idle an image is run at once, and whatever
+has queued while it was busy is the next batch. It runs in a thread of its own, which takes from
+the queue itself, so a busy event loop does not leave it idle.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from model.image import Pixels
+from predictor.engine.base import Batch, EngineOutput
+from predictor.errors import DeadlineError, EngineError, NotReadyError
+
+
+class Run(Protocol):
+    """Runs a batch; see :class:`predictor.engine.base.Engine`."""
+
+    def __call__(self, images: Batch, *, want_cam: bool) -> EngineOutput: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOutput:
+    """The graph's answer to one image.
+
+    Attributes:
+        probabilities: float32 [K].
+        cam: float32 [K, h, w], or None if it was not wanted.
+        queue_s: seconds until its batch began.
+        infer_s: seconds that its batch took.
+    """
+
+    probabilities: npt.NDArray[np.float32]
+    cam: npt.NDArray[np.float32] | None
+    queue_s: float
+    infer_s: float
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    pixels: Pixels
+    want_cam: bool
+    deadline: float
+    queued_at: float
+    future: asyncio.Future[ImageOutput]
+
+
+class Batcher:
+    """The queue before the engine.
+
+    Args:
+        run: runs uint8 [B, H, W, 3]; called from one thread only.
+        max_batch_size: most images of a batch.
+        on_batch: told the size of every batch, in the engine's thread.
+    """
+
+    def __init__(
+        self, run: Run, max_batch_size: int, on_batch: Callable[[int], object] | None = None
+    ) -> None:
+        self._run = run
+        self._max_batch_size = max_batch_size
+        self._on_batch = on_batch
+        self._queue: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Images that wait and whose request still waits for them."""
+        with self._changed:
+            return sum(not job.future.done() for job in self._queue)
+
+    async def submit(
+        self, images: Sequence[Pixels], *, want_cam: bool, deadline: float
+    ) -> list[ImageOutput]:
+        """Run images and wait for all of them; more than a batch holds are spread over several.
+
+        Cancelling this drops those that have not begun.
+
+        Args:
+            images: uint8 [H, W, 3] each, of the bundle's size.
+            want_cam: whether the maps are needed.
+            deadline: `time.monotonic()` after which an image is not begun any more.
+
+        Raises:
+            DeadlineError: an image could not begin in time.
+            EngineError: the engine failed on a batch that held one of the images.
+            NotReadyError: the batcher is closed.
+        """
+        loop = asyncio.get_running_loop()
+        now = time.monotonic()
+        jobs = [_Job(each, want_cam, deadline, now, loop.create_future()) for each in images]
+        with self._changed:
+            if self._closing:
+                raise NotReadyError("the server is stopping")
+            self._queue.extend(jobs)
+            self._changed.notify()
+        try:
+            return await asyncio.gather(*(job.future for job in jobs))
+        finally:
+            # After a failure of one image the others are of no use either.
+            for job in jobs:
+                job.future.cancel()
+
+    async def close(self) -> None:
+        """Answer what has queued, then end the engine's thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        while (batch := self._take()) is not None:
+            if batch:
+                self._answer(batch)
+
+    def _take(self) -> list[_Job] | None:
+        """The next batch; empty if all that waited is of no use any more, None at the end."""
+        batch: list[_Job] = []
+        with self._changed:
+            while not self._queue and not self._closing:
+                self._changed.wait()
+            if not self._queue:
+                return None
+            now = time.monotonic()
+            while self._queue and len(batch) < self._max_batch_size:
+                job = self._queue.popleft()
+                if job.future.done():
+                    continue
+                if job.deadline <= now:
+                    late = DeadlineError("the engine was not free before the request's deadline")
+                    _post(job, partial(job.future.set_exception, late))
+                else:
+                    batch.append(job)
+        return batch
+
+    def _answer(self, batch: list[_Job]) -> None:
+        started = time.monotonic()
+        try:
+            if self._on_batch is not None:
+                self._on_batch(len(batch))
+            output = self._run(
+                np.stack([job.pixels for job in batch]),
+                want_cam=any(job.want_cam for job in batch),
+            )
+            infer_s = time.monotonic() - started
+            results = [
+                ImageOutput(
+                    output.probabilities[index],
+                    None if output.cam is None else output.cam[index],
+                    started - job.queued_at,
+                    infer_s,
+                )
+                for index, job in enumerate(batch)
+            ]
+        except Exception as error:  # noqa: BLE001 - whatever it is, only this batch may fail
+            for job in batch:
+                failure = EngineError(f"{type(error).__name__}: {error}")
+                failure.__cause__ = error
+                _post(job, partial(job.future.set_exception, failure))
+            return
+        for job, result in zip(batch, results, strict=True):
+            _post(job, partial(job.future.set_result, result))
+
+
+def _post(job: _Job, settle: Callable[[], None]) -> None:
+    def in_loop() -> None:
+        if not job.future.done():
+            settle()
+
+    # A loop that was torn down meanwhile has nobody left to answer.
+    with suppress(RuntimeError):
+        job.future.get_loop().call_soon_threadsafe(in_loop)

@@ -1,0 +1,103 @@
+"""The request's body, never more of it than is accepted."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from predictor.errors import (
+    ClientGoneError,
+    ContentTypeError,
+    DeadlineError,
+    MalformedRequestError,
+    TooLargeError,
+)
+
+T = TypeVar("T")
+
+
+async def read_body(request: Request, max_bytes: int, deadline: float) -> bytearray:
+    """Read the whole body.
+
+    Args:
+        request: whose body has not been read.
+        max_bytes: most that is accepted.
+        deadline: `time.monotonic()` until which it must have arrived.
+
+    Raises:
+        TooLargeError: by Content-Length before anything is read, else as soon as it is passed.
+        ContentTypeError: the body is compressed.
+        DeadlineError: it comes too slowly.
+        ClientGoneError: the client hung up before the end.
+    """
+    body = bytearray()
+    async for chunk in stream_body(request, max_bytes, deadline):
+        body += chunk
+    return body
+
+
+async def stream_body(
+    request: Request, max_bytes: int, deadline: float
+) -> AsyncGenerator[bytes, None]:
+    """The body's chunks; fails as :func:`read_body` does."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise ContentTypeError(f"content-encoding is {encoding[:40]!r}; accepted: identity")
+    declared = _content_length(request)
+    if declared is not None and declared > max_bytes:
+        raise _too_large(f"{declared:,} bytes", max_bytes)
+    received = 0
+    chunks = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise DeadlineError("the request did not arrive before its deadline") from None
+        except ClientDisconnect:
+            raise ClientGoneError("the client hung up while sending") from None
+        received += len(chunk)
+        if received > max_bytes:
+            raise _too_large(f"more than {max_bytes:,} bytes", max_bytes)
+        if chunk:
+            yield chunk
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work; when the client hangs up, cancel it. The body must have been read.
+
+    Raises:
+        ClientGoneError: the client hung up first.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGoneError("the client hung up")
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _content_length(request: Request) -> int | None:
+    value = request.headers.get("content-length")
+    if value is None:
+        return None
+    if not value.isdecimal():
+        raise MalformedRequestError(f"content-length is {value[:40]!r}; an integer is expected")
+    return int(value)
+
+
+def _too_large(size: str, max_bytes: int) -> TooLargeError:
+    return TooLargeError(f"the request has {size}; at most {max_bytes:,} are accepted")

@@ -1,0 +1,199 @@
+"""A query to answers: decode, batch, infer, decide, draw.
+
+Every stage drops work whose request has ended, and no request can make another one fail.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from model.decision import decide
+from model.errors import ImageError
+from model.image import Decoded, ImageLimits, Pixels, decode, resize_pixels
+from model.manifest import Manifest
+from model.overlay import overlay_png
+from predictor.admission import Admission
+from predictor.answer import Answer, Answers, Timings
+from predictor.batcher import Batcher, ImageOutput
+from predictor.errors import DeadlineError, ItemError, NotReadyError
+from predictor.query import Query, Source
+
+# Longest side of the picture that an overlay is drawn on.
+DISPLAY_PX = 512
+
+T = TypeVar("T")
+
+
+class _Prepared(NamedTuple):
+    pixels: Pixels
+    display: Pixels | None
+
+
+class Pipeline:
+    """Answers queries with one model.
+
+    Args:
+        manifest: of the bundle that the batcher's engine has loaded.
+        batcher: the way to the engine.
+        admission: bound on images in the house.
+        limits: bounds on one image.
+        threads: how many images are decoded or drawn at once.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        batcher: Batcher,
+        admission: Admission,
+        limits: ImageLimits,
+        threads: int,
+    ) -> None:
+        self._manifest = manifest
+        self._severities = [info.severity for info in manifest.classes]
+        self._keys = manifest.class_keys
+        self._batcher = batcher
+        self._admission = admission
+        self._limits = limits
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="image")
+        # Of its own, so that a request can be refused while images queue for the others; and one
+        # is enough, for parsing holds the interpreter's lock.
+        self._parser = ThreadPoolExecutor(1, thread_name_prefix="parse")
+        self._closed = False
+
+    async def answer(self, query: Query, deadline: float) -> Answers:
+        """Answer every image of a query.
+
+        Args:
+            query: what is asked.
+            deadline: `time.monotonic()` after which nobody waits for the answer.
+
+        Raises:
+            QueueFullError: the house is full.
+            ItemError: an image is unusable; names the first one.
+            DeadlineError: the deadline has passed.
+            EngineError: the engine failed.
+            NotReadyError: the server is stopping.
+        """
+        self.require_room()
+        with self._admission.admit(len(query.images)):
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    return await self._answer(query, deadline)
+            except TimeoutError:
+                raise DeadlineError("the request's deadline passed while it was answered") from None
+
+    def require_room(self) -> None:
+        """Refuse a request that could not be admitted, before any work is put into it.
+
+        Raises:
+            QueueFullError: not even one image could be admitted.
+            NotReadyError: the server is stopping.
+        """
+        if self._closed:
+            raise NotReadyError("the server is stopping")
+        with self._admission.admit(1):
+            pass
+
+    async def parse(self, work: Callable[[], T]) -> T:
+        """Parse a large request without holding up the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._parser, work)
+
+    async def close(self) -> None:
+        """Take no more, answer what waits for the engine, and free the threads."""
+        self._closed = True
+        await self._batcher.close()
+        for pool in (self._threads, self._parser):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def _answer(self, query: Query, deadline: float) -> Answers:
+        timings = Timings()
+        started = time.monotonic()
+        prepared = await self._prepare(query)
+        timings.decode_s = time.monotonic() - started
+        outputs = await self._batcher.submit(
+            [each.pixels for each in prepared], want_cam=query.explained, deadline=deadline
+        )
+        last = max(outputs, key=lambda output: output.queue_s + output.infer_s)
+        timings.queue_s, timings.infer_s = last.queue_s, last.infer_s
+        started = time.monotonic()
+        answers = await self._conclude(query, prepared, outputs)
+        timings.encode_s = time.monotonic() - started
+        return Answers(answers, timings)
+
+    async def _prepare(self, query: Query) -> list[_Prepared]:
+        def work(source: Source) -> Callable[[], _Prepared]:
+            return lambda: self._read(source, query.overlay)
+
+        results = await asyncio.gather(
+            *(self._in_thread(work(source)) for source in query.images), return_exceptions=True
+        )
+        prepared: list[_Prepared] = []
+        for index, result in enumerate(results):
+            if isinstance(result, ImageError):
+                raise ItemError(index, result)
+            if isinstance(result, BaseException):
+                raise result
+            prepared.append(result)
+        return prepared
+
+    def _read(self, source: Source, overlay: bool) -> _Prepared:
+        rule = self._manifest.decode
+        display_px = DISPLAY_PX if overlay else None
+        if not isinstance(source, np.ndarray):
+            decoded: Decoded = decode(source, rule, self._limits, display_px=display_px)
+            return _Prepared(decoded.pixels, decoded.display)
+        pixels = np.ascontiguousarray(source)
+        return _Prepared(resize_pixels(pixels, rule), fit(pixels) if overlay else None)
+
+    async def _conclude(
+        self, query: Query, prepared: Sequence[_Prepared], outputs: Sequence[ImageOutput]
+    ) -> list[Answer]:
+        if not query.overlay:
+            return [
+                self._conclude_one(query, *pair) for pair in zip(prepared, outputs, strict=True)
+            ]
+
+        def work(one: _Prepared, output: ImageOutput) -> Callable[[], Answer]:
+            return lambda: self._conclude_one(query, one, output)
+
+        return await asyncio.gather(
+            *(self._in_thread(work(*pair)) for pair in zip(prepared, outputs, strict=True))
+        )
+
+    def _conclude_one(self, query: Query, prepared: _Prepared, output: ImageOutput) -> Answer:
+        decision = decide(output.probabilities, self._severities, self._manifest.risk)
+        explained, cam, overlay = None, None, None
+        if query.explained and output.cam is not None:
+            index = decision.index if query.explain_class is None else query.explain_class
+            explained, chosen = self._keys[index], output.cam[index]
+            cam = chosen if query.cam else None
+            if query.overlay and prepared.display is not None:
+                overlay = overlay_png(prepared.display, chosen)
+        return Answer(
+            label=self._keys[decision.index],
+            confidence=decision.confidence,
+            risk=decision.risk,
+            probabilities=output.probabilities,
+            explained_class=explained,
+            cam=cam,
+            overlay=overlay,
+        )
+
+
+def fit(pixels: Pixels, longest_px: int = DISPLAY_PX) -> Pixels:
+    """Shrink uint8 [h, w, 3] until its longest side is at most this."""
+    longest = max(pixels.shape[:2])
+    if longest <= longest_px:
+        return pixels
+    image = Image.fromarray(pixels)
+    scale = longest_px / longest
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))

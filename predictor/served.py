@@ -1,0 +1,95 @@
+"""A bundle that is ready to answer: found, verified, loaded, tested, warmed up."""
+
+import logging
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from PIL import Image
+
+from model.bundle import Bundle
+from predictor.admission import Admission
+from predictor.batcher import Batcher
+from predictor.engine import ENGINES
+from predictor.engine.base import Engine
+from predictor.engine.choice import choose
+from predictor.metrics import Metrics
+from predictor.pipeline import Pipeline
+from predictor.protocol.metadata import model_metadata
+from predictor.query import Contract
+from predictor.settings import Settings
+from predictor.source import Source, resolve
+
+LOGGER = logging.getLogger("sightline.model")
+
+
+@dataclass(frozen=True)
+class Served:
+    """What requests need of a loaded model."""
+
+    name: str
+    version: str
+    bundle: Bundle
+    engine: Engine
+    pipeline: Pipeline
+    contract: Contract
+    source: Source
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        return model_metadata(self.name, self.version, self.bundle.manifest)
+
+    async def close(self) -> None:
+        """Answer what has been admitted, then let go of the engine."""
+        await self.pipeline.close()
+        self.engine.close()
+        self.source.close()
+
+
+def load(settings: Settings, metrics: Metrics) -> Served:
+    """Do all that must have happened before the first request.
+
+    Raises:
+        SightlineError: the bundle is missing or altered, or no engine reproduces its answers.
+    """
+    started = time.monotonic()
+    source = resolve(settings.address())
+    bundle = Bundle.open(source.path)
+    bundle.verify()
+    # Pillow loads its codecs on first use, which the first request would pay for.
+    Image.preinit()
+    chosen = choose(
+        bundle,
+        ENGINES,
+        engine=settings.engine,
+        precision=settings.precision,
+        max_batch_size=settings.max_batch_size,
+        threads=settings.engine_cpus,
+        metrics=metrics,
+    )
+    batcher = Batcher(chosen.engine.run, settings.max_batch_size, metrics.batch_size.observe)
+    metrics.watch_queue(lambda: batcher.depth)
+    speed = chosen.images_per_second(settings.max_batch_size)
+    pipeline = Pipeline(
+        bundle.manifest,
+        batcher,
+        Admission(settings.max_queue, speed),
+        settings.limits,
+        settings.decoders,
+    )
+    name = settings.model_name or bundle.manifest.name
+    version = settings.model_version or source.version or bundle.digest[:12]
+    info = {
+        "name": name,
+        "version": version,
+        "engine": chosen.engine.name,
+        "precision": chosen.engine.precision,
+        "device": chosen.engine.device,
+        "digest": bundle.digest,
+    }
+    metrics.model_info.labels(**info).set(1)
+    seconds = round(time.monotonic() - started, 3)
+    LOGGER.info("model loaded", extra={"data": {**info, "seconds": seconds}})
+    contract = Contract.of(bundle.manifest, settings.limits, settings.images_per_request)
+    return Served(name, version, bundle, chosen.engine, pipeline, contract, source)

@@ -1,0 +1,162 @@
+"""Settings: command-line flag, else environment variable, else default."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from model.image import DEFAULT_LIMITS, ImageLimits
+from predictor.cpus import usable_cpus
+from predictor.engine import ENGINES
+from predictor.errors import StartError
+
+ENVIRONMENT_PREFIX = "SIGHTLINE_"
+KSERVE_MOUNT = Path("/mnt/models")
+MIB = 1024 * 1024
+
+
+class Settings(BaseModel):
+    """Everything that can be set; each field is a flag and a variable of the same name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bundle: str | None = Field(
+        default=None,
+        description="directory of a bundle, or models:/NAME/VERSION or models:/NAME@ALIAS of an "
+        f"MLflow registry; {KSERVE_MOUNT} if that exists and nothing is said",
+    )
+    model_name: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$",
+        description="name in the addresses; the manifest's if nothing is said",
+    )
+    model_version: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$",
+        description="version stated in answers; the registry's, else the start of the bundle's "
+        "digest, if nothing is said",
+    )
+    engine: str = Field(default="auto", description=f"auto, {', '.join(ENGINES)}")
+    precision: Literal["auto", "fp32", "int8"] = Field(
+        default="auto", description="which artefact of the bundle: auto, fp32, int8"
+    )
+    max_batch_size: int = Field(default=8, ge=1, le=256, description="most images given at once")
+    max_queue: int = Field(
+        default=128, ge=1, le=100_000, description="most images being worked on and waiting"
+    )
+    max_images: int | None = Field(
+        default=None,
+        ge=1,
+        description="most images of one request; 64, or max_queue if that is less",
+    )
+    timeout_s: float = Field(
+        default=30.0, gt=0, le=3600, description="seconds after which a request is given up"
+    )
+    max_body_bytes: int = Field(
+        default=32 * MIB, ge=1024, le=1024 * MIB, description="most bytes of a request"
+    )
+    max_pixels: int = Field(
+        default=DEFAULT_LIMITS.max_pixels, ge=64, description="most pixels of one image"
+    )
+    decode_threads: int | None = Field(
+        default=None, ge=1, le=256, description="threads that decode; the usable CPUs if not said"
+    )
+    engine_threads: int | None = Field(
+        default=None, ge=1, le=256, description="threads of the engine; the usable CPUs if not said"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning, error"
+    )
+    log_format: Literal["json", "text"] = Field(default="json", description="json, text")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        if self.engine not in ("auto", *ENGINES):
+            raise ValueError(f"engine is {self.engine!r}; accepted: auto, {', '.join(ENGINES)}")
+        if self.max_images is not None and self.max_images > self.max_queue:
+            raise ValueError(
+                f"max_images is {self.max_images}, more than max_queue, {self.max_queue}: "
+                "such a request could never be admitted"
+            )
+        return self
+
+    @property
+    def images_per_request(self) -> int:
+        return min(64, self.max_queue) if self.max_images is None else self.max_images
+
+    @property
+    def decoders(self) -> int:
+        return self.decode_threads or usable_cpus()
+
+    @property
+    def engine_cpus(self) -> int:
+        return self.engine_threads or usable_cpus()
+
+    @property
+    def limits(self) -> ImageLimits:
+        return ImageLimits(max_bytes=self.max_body_bytes, max_pixels=self.max_pixels)
+
+    def address(self, mount: Path = KSERVE_MOUNT) -> str:
+        """Where the bundle is.
+
+        Raises:
+            StartError: nothing was said, and KServe has mounted nothing.
+        """
+        if self.bundle:
+            return self.bundle
+        if mount.is_dir():
+            return str(mount)
+        raise StartError(
+            f"no bundle: give --bundle (or {ENVIRONMENT_PREFIX}BUNDLE) a directory or a models:/ "
+            f"address; without it the bundle is expected in {mount}, which does not exist"
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every setting that the parser does not have yet."""
+    group = parser.add_argument_group("Sightline")
+    # KServe's own flag says "model" where nothing is said; the manifest knows better.
+    parser.set_defaults(model_name=None)
+    for name, field in Settings.model_fields.items():
+        if name != "model_name":
+            default = "" if field.default is None else f" (default: {field.default})"
+            group.add_argument(
+                f"--{name}",
+                metavar="",
+                default=None,
+                help=f"{field.description}{default}; {ENVIRONMENT_PREFIX}{name.upper()}",
+            )
+
+
+def read_settings(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
+    """Put flags and environment together.
+
+    Raises:
+        StartError: a value is wrong; names it and what is accepted.
+    """
+    values: dict[str, Any] = {}
+    for name in Settings.model_fields:
+        flag = getattr(arguments, name, None)
+        variable = environment.get(ENVIRONMENT_PREFIX + name.upper(), "")
+        if flag is not None:
+            values[name] = flag
+        elif variable:
+            values[name] = variable
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise StartError(_message(error, arguments)) from None
+
+
+def _message(error: ValidationError, arguments: argparse.Namespace) -> str:
+    first = error.errors(include_url=False)[0]
+    names: Sequence[Any] = first["loc"]
+    if not names:
+        return str(first["msg"]).removeprefix("Value error, ")
+    name = str(names[0])
+    by_flag = getattr(arguments, name, None) is not None
+    label = f"--{name}" if by_flag else ENVIRONMENT_PREFIX + name.upper()
+    accepted = str(first["msg"]).removeprefix("Input should be ")
+    return f"{label} is {first['input']!r}; accepted: {accepted}"

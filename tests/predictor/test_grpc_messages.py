@@ -1,0 +1,109 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+
+from predictor.answer import Answer, Answers, Timings
+from predictor.errors import MalformedRequestError
+from predictor.protocol import grpc as protocol
+from predictor.protocol.tensors import OUTPUTS, join_bytes
+from predictor.query import Contract
+
+CONTRACT = Contract(("normal", "effusion"), (2, 2), max_images=16)
+
+
+def message(
+    name: str = "image",
+    datatype: str = "BYTES",
+    shape: tuple[int, ...] = (1,),
+    outputs: tuple[str, ...] = (),
+    raw: list[bytes] | None = None,
+    contents: Any = None,
+) -> pb.ModelInferRequest:
+    request = pb.ModelInferRequest(model_name="m", id="7", raw_input_contents=raw)
+    request.inputs.add(name=name, datatype=datatype, shape=shape, contents=contents)
+    for each in outputs:
+        request.outputs.add(name=each)
+    return request
+
+
+@given(st.lists(st.binary(min_size=1, max_size=100), min_size=1, max_size=8))
+def test_images_arrive_in_order_raw_and_typed(contents: list[bytes]) -> None:
+    shape = (len(contents),)
+    raw = protocol.parse(message(shape=shape, raw=[join_bytes(contents)]), CONTRACT)
+    typed = protocol.parse(message(shape=shape, contents={"bytes_contents": contents}), CONTRACT)
+    for request in (raw, typed):
+        assert [bytes(image) for image in request.query.images] == contents
+        assert request.id == "7"
+
+
+def test_base64_is_decoded_when_it_is_announced() -> None:
+    request = message(contents={"bytes_contents": [b"eHl6"]})
+    request.inputs[0].parameters["content_type"].string_param = "base64"
+    assert list(protocol.parse(request, CONTRACT).query.images) == [b"xyz"]
+
+
+def test_pixels_arrive_raw_and_typed() -> None:
+    array = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
+    raw = message("pixels", "UINT8", array.shape, raw=[array.tobytes()])
+    numbers = {"uint_contents": array.ravel().tolist()}
+    typed = message("pixels", "UINT8", array.shape, contents=numbers)
+    for request in (raw, typed):
+        images = protocol.parse(request, CONTRACT).query.images
+        assert np.array_equal(np.stack([np.asarray(image) for image in images]), array)
+
+
+@pytest.mark.parametrize("value", ["effusion", 1])
+def test_the_explained_class_is_a_parameter(value: str | int) -> None:
+    request = message(raw=[join_bytes([b"x"])], outputs=("cam",))
+    if isinstance(value, str):
+        request.parameters["explain_class"].string_param = value
+    else:
+        request.parameters["explain_class"].int64_param = value
+    assert protocol.parse(request, CONTRACT).query.explain_class == 1
+
+
+@pytest.mark.parametrize(
+    ("request_message", "text"),
+    [
+        (pb.ModelInferRequest(), "exactly one"),
+        (message("picture", raw=[b""]), "input 'picture' is unknown"),
+        (message(datatype="UINT8", raw=[b""]), "datatype 'UINT8'"),
+        (message(outputs=("heat",), raw=[b""]), "output 'heat' is unknown"),
+        (message(contents={"bytes_contents": [b"x", b"y"]}), "bytes_contents has 2 elements"),
+        (message(raw=[b"x"], contents={"bytes_contents": [b"x"]}), "both contents and raw"),
+        (message(raw=[b"x", b"y"]), "raw_input_contents has 2 elements"),
+        (message(raw=[b"\x09\x00\x00\x00x"]), "element 0 should have 9 bytes, but 1 are left"),
+        (message("pixels", "UINT8", (1, 8, 8, 3), raw=[b"x"]), "its data has 1"),
+        (message("pixels", "UINT8", (1, 8, 8, 3)), "its data has shape"),
+    ],
+)
+def test_a_malformed_request_is_refused_naming_the_field(
+    request_message: pb.ModelInferRequest, text: str
+) -> None:
+    with pytest.raises(MalformedRequestError, match=text):
+        protocol.parse(request_message, CONTRACT)
+
+
+def test_answers_are_raw_tensors_in_the_order_asked() -> None:
+    cam = np.ones((2, 2), np.float32)
+    answer = Answer("normal", 0.75, "Low", np.array([0.75, 0.25], np.float32), "normal", cam, b"p")
+    request = protocol.parse(message(raw=[join_bytes([b"x"])], outputs=OUTPUTS), CONTRACT)
+    response = protocol.build(request, Answers([answer], Timings(0.0015)), "m", "4")
+    assert (response.model_name, response.model_version, response.id) == ("m", "4", "7")
+    assert [output.name for output in response.outputs] == list(OUTPUTS)
+    assert [list(output.shape) for output in response.outputs] == [
+        [1, 2],
+        [1],
+        [1],
+        [1],
+        [1, 2, 2],
+        [1],
+    ]
+    assert np.frombuffer(response.raw_output_contents[0], "<f4").tolist() == [0.75, 0.25]
+    assert response.raw_output_contents[1] == join_bytes([b"normal"])
+    assert response.raw_output_contents[5] == join_bytes([b"p"])
+    assert response.parameters["decode_ms"].string_param == "1.5"

@@ -1,0 +1,435 @@
+"""A real server in its own process, asked by the clients that people use."""
+
+import asyncio
+import base64
+import io
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tritonclient.http as triton
+from kserve import InferenceGRPCClient, InferenceRESTClient, RESTConfig
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.infer_type import InferInput, InferRequest, InferResponse
+from PIL import Image
+from tritonclient.utils import InferenceServerException
+
+from model.bundle import Bundle
+from predictor.engine import ENGINES
+from predictor.protocol.tensors import OUTPUTS
+from tests.predictor.bundles import jpeg, png
+from tests.predictor.servers import RunningServer, eventually, stub_of
+
+Pictures = npt.NDArray[np.uint8]
+
+INFER = "/v2/models/tiny/infer"
+CSV = {"content-type": "text/csv"}
+FORM = {"content-type": "multipart/form-data"}
+GZIP = {"content-encoding": "gzip"}
+
+
+@pytest.fixture(scope="session")
+def expected(bundle: Bundle, pictures: Pictures) -> Any:
+    engine = ENGINES["onnxruntime"].open(bundle.path / "model.onnx", "fp32", 1)
+    return engine.run(pictures, want_cam=True)
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def json_request(*images: bytes, **changes: Any) -> dict[str, Any]:
+    tensor = {
+        "name": "image",
+        "datatype": "BYTES",
+        "shape": [len(images)],
+        "parameters": {"content_type": "base64"},
+        "data": [b64(image) for image in images],
+    }
+    return {"inputs": [tensor], **changes}
+
+
+def files(pictures: Pictures) -> npt.NDArray[np.object_]:
+    return np.array([png(each) for each in pictures], dtype=np.object_)
+
+
+def check_all(found: Callable[[str], Any], expected: Any, bundle: Bundle) -> None:
+    labels = [bundle.manifest.class_keys[int(k)] for k in expected.probabilities.argmax(axis=1)]
+    assert np.allclose(found("probabilities"), expected.probabilities, atol=1e-4)
+    assert [each.decode() for each in found("label")] == labels
+    assert np.allclose(found("confidence"), expected.probabilities.max(axis=1), atol=1e-4)
+    levels = {"Minimal", "Moderate", "High", "Indeterminate"}
+    assert {each.decode() for each in found("risk")} <= levels
+    predicted = expected.probabilities.argmax(axis=1)
+    maps = expected.cam[np.arange(len(predicted)), predicted]
+    assert np.allclose(found("cam"), maps, atol=1e-5)
+    for picture in found("overlay"):
+        with Image.open(io.BytesIO(picture)) as image:
+            assert (image.format, image.size) == ("PNG", (64, 64))
+
+
+@pytest.mark.parametrize("form", ["image", "pixels"])
+def test_triton_s_http_client_gets_eight_answers_in_order(
+    server: RunningServer, bundle: Bundle, pictures: Pictures, expected: Any, form: str
+) -> None:
+    values = files(pictures) if form == "image" else pictures
+    datatype = "BYTES" if form == "image" else "UINT8"
+    tensor = triton.InferInput(form, list(values.shape), datatype)
+    tensor.set_data_from_numpy(values)
+    with triton.InferenceServerClient(f"127.0.0.1:{server.http_port}") as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("tiny")
+        wanted = [triton.InferRequestedOutput(name) for name in OUTPUTS]
+        result = client.infer("tiny", [tensor], outputs=wanted, request_id="42")
+        check_all(result.as_numpy, expected, bundle)
+        assert result.get_response()["id"] == "42"
+        version = client.get_model_metadata("tiny")["versions"][0]
+        default = client.infer("tiny", [tensor], model_version=version)
+        assert default.as_numpy("cam") is None
+        assert default.as_numpy("label").shape == (8,)
+
+
+def test_triton_s_http_client_may_mix_json_and_binary(
+    server: RunningServer, pictures: Pictures, expected: Any
+) -> None:
+    tensor = triton.InferInput("pixels", list(pictures.shape), "UINT8")
+    tensor.set_data_from_numpy(pictures, binary_data=False)
+    wanted = [
+        triton.InferRequestedOutput("label", binary_data=False),
+        triton.InferRequestedOutput("probabilities", binary_data=True),
+    ]
+    parameters = {"explain_class": "normal"}
+    with triton.InferenceServerClient(f"127.0.0.1:{server.http_port}") as client:
+        result = client.infer("tiny", [tensor], outputs=wanted, parameters=parameters)
+    assert np.allclose(result.as_numpy("probabilities"), expected.probabilities, atol=1e-4)
+    assert len(result.get_output("label")["data"]) == 8
+
+
+def test_a_wrong_request_of_triton_s_http_client_is_named_and_the_server_goes_on(
+    server: RunningServer, pictures: Pictures
+) -> None:
+    good = triton.InferInput("image", [1], "BYTES")
+    good.set_data_from_numpy(files(pictures[:1]))
+    broken = triton.InferInput("image", [2], "BYTES")
+    broken.set_data_from_numpy(np.array([png(pictures[0]), b"\xff\xd8\xff broken"], np.object_))
+    wrong_type = triton.InferInput("pixels", [1, 8, 8, 3], "FP32")
+    wrong_type.set_data_from_numpy(np.zeros((1, 8, 8, 3), np.float32))
+    heat = [triton.InferRequestedOutput("heat")]
+    with triton.InferenceServerClient(f"127.0.0.1:{server.http_port}") as client:
+        with pytest.raises(InferenceServerException, match="image 1: damaged JPEG image"):
+            client.infer("tiny", [broken])
+        with pytest.raises(InferenceServerException, match="datatype 'FP32'; accepted: UINT8"):
+            client.infer("tiny", [wrong_type])
+        with pytest.raises(InferenceServerException, match="output 'heat' is unknown; accepted"):
+            client.infer("tiny", [good], outputs=heat)
+        assert client.infer("tiny", [good]).as_numpy("label").shape == (1,)
+
+
+def test_triton_s_grpc_client(
+    server: RunningServer, bundle: Bundle, pictures: Pictures, expected: Any, tmp_path: Path
+) -> None:
+    contents = [png(each) for each in pictures]
+    padded = np.array([np.frombuffer(each.ljust(1 << 16, b"\0"), np.uint8) for each in contents])
+    np.savez(tmp_path / "images.npz", pixels=pictures, files=padded)
+    script = Path(__file__).with_name("triton_grpc_client.py")
+    answers = tmp_path / "answers.npz"
+    arguments = [str(server.grpc_port), str(tmp_path / "images.npz"), str(answers)]
+    done = subprocess.run([sys.executable, script, *arguments], check=True, stdout=subprocess.PIPE)
+    report = json.loads(done.stdout)
+    assert report["state"] == [True] * 5
+    assert report["metadata"]["platform"] == "sightline"
+    assert [each["name"] for each in report["metadata"]["outputs"]] == list(OUTPUTS)
+    with np.load(answers) as data:
+        for form in ("image", "pixels"):
+
+            def found(name: str, form: str = form) -> Any:
+                array = data[f"{form}_{name}"]
+                return [bytes.fromhex(each) for each in array] if array.dtype.kind == "U" else array
+
+            check_all(found, expected, bundle)
+    starts = [
+        "StatusCode.INVALID_ARGUMENT: image 1: damaged JPEG image",
+        "StatusCode.INVALID_ARGUMENT: input pixels has datatype 'FP32'; accepted: UINT8",
+        "StatusCode.INVALID_ARGUMENT: output 'heat' is unknown; accepted",
+        "StatusCode.NOT_FOUND: model 'other' is not served here; accepted: tiny",
+        "StatusCode.NOT_FOUND: version '99'",
+        "answered",
+        "StatusCode.UNIMPLEMENTED: ",
+    ]
+    for refusal, start in zip(report["refusals"], starts, strict=True):
+        assert refusal.startswith(start)
+
+
+async def test_kserve_s_rest_client(
+    server: RunningServer, pictures: Pictures, expected: Any
+) -> None:
+    client = InferenceRESTClient(RESTConfig(protocol="v2"))
+    tensor = InferInput("pixels", list(pictures.shape), "UINT8")
+    tensor.set_data_from_numpy(pictures, binary_data=True)
+    assert await client.is_server_ready(server.url)
+    assert await client.is_model_ready(server.url, "tiny")
+    response = await client.infer(server.url, InferRequest("tiny", [tensor]), model_name="tiny")
+    assert isinstance(response, InferResponse)
+    outputs = {output.name: output for output in response.outputs}
+    assert np.allclose(outputs["probabilities"].as_numpy(), expected.probabilities, atol=1e-4)
+    await client.close()  # type: ignore[no-untyped-call]
+    v1 = InferenceRESTClient(RESTConfig(protocol="v1"))
+    instances = {"instances": [{"b64": b64(png(each))} for each in pictures]}
+    answer = await v1.infer(server.url, instances, model_name="tiny")
+    assert isinstance(answer, dict)
+    confidences = [prediction["confidence"] for prediction in answer["predictions"]]
+    assert np.allclose(confidences, expected.probabilities.max(axis=1), atol=1e-4)
+    await v1.close()  # type: ignore[no-untyped-call]
+
+
+async def test_kserve_s_grpc_client(
+    server: RunningServer, pictures: Pictures, expected: Any
+) -> None:
+    async with InferenceGRPCClient(f"127.0.0.1:{server.grpc_port}") as client:
+        assert await client.is_server_ready()
+        assert await client.is_model_ready("tiny")
+        tensor = InferInput("image", [8], "BYTES")
+        tensor.set_data_from_numpy(files(pictures), binary_data=True)
+        response = await client.infer(InferRequest("tiny", [tensor]))
+    outputs = {output.name: output for output in response.outputs}
+    assert np.allclose(outputs["probabilities"].as_numpy(), expected.probabilities, atol=1e-4)
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+@pytest.mark.parametrize("form", ["b64", "plain", "raw jpeg", "raw png", "files"])
+def test_v1_takes_every_form_of_image(
+    server: RunningServer, pictures: Pictures, expected: Any, form: str, verb: str
+) -> None:
+    two = [png(each) for each in pictures[:2]]
+    requests: dict[str, dict[str, Any]] = {
+        "b64": {"json": {"instances": [{"b64": b64(each)} for each in two]}},
+        "plain": {
+            "content": json.dumps({"instances": [b64(each) for each in two]}),
+            "headers": {"content-type": "application/json; charset=utf-8"},
+        },
+        "raw jpeg": {"content": jpeg(pictures[0]), "headers": {"content-type": "image/jpeg"}},
+        "raw png": {"content": two[0], "headers": {"content-type": "image/png"}},
+        "files": {"files": [("a", ("x.png", two[0])), ("b", ("y.png", two[1]))]},
+    }
+    url = f"{server.url}/v1/models/tiny:{verb}"
+    response = httpx.post(url, **requests[form], params={"explain_class": "nodule"})
+    assert response.status_code == 200, response.text
+    predictions = response.json()["predictions"]
+    assert len(predictions) == (1 if form.startswith("raw") else 2)
+    for prediction, probabilities, cam in zip(
+        predictions, expected.probabilities, expected.cam, strict=False
+    ):
+        close = 0.2 if form == "raw jpeg" else 1e-4
+        assert list(prediction["probabilities"]) == ["normal", "effusion", "nodule"]
+        found = np.array(list(prediction["probabilities"].values()))
+        assert np.allclose(found, probabilities, atol=close)
+        assert ("cam" in prediction) == (verb == "explain")
+        if verb == "explain":
+            assert prediction["explained_class"] == "nodule"
+            if form != "raw jpeg":
+                assert np.allclose(prediction["cam"], cam[2], atol=1e-5)
+            with Image.open(io.BytesIO(base64.b64decode(prediction["overlay"]["b64"]))) as image:
+                assert image.size == (64, 64)
+
+
+def test_a_form_may_name_the_class_and_nothing_else(
+    server: RunningServer, pictures: Pictures
+) -> None:
+    url, part = f"{server.url}/v1/models/tiny:explain", {"file": png(pictures[0])}
+    response = httpx.post(url, files=part, data={"explain_class": "effusion"})
+    assert response.json()["predictions"][0]["explained_class"] == "effusion"
+    refused = httpx.post(url, files=part, data={"patient": "x"})
+    assert (refused.status_code, "'patient' is unknown" in refused.json()["error"]) == (400, True)
+    many = httpx.post(url, files=[("f", png(pictures[0]))] * 65)
+    assert (many.status_code, "65 images; at most 64" in many.json()["error"]) == (413, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "status", "message"),
+    [
+        (INFER, {"content": b"{"}, 400, "not valid JSON"),
+        (INFER, {"content": b"", "headers": CSV}, 415, "accepted: app"),
+        (INFER, {"content": b"x", "headers": GZIP}, 415, "accepted: identity"),
+        (INFER, {"json": json_request(b"GIF89a not ours")}, 415, "image 0: not a JPEG or PNG"),
+        (INFER, {"json": json_request(b"")}, 400, "image 0: image is empty"),
+        (INFER, {"json": json_request(b"x" * 4_000_000)}, 413, "at most 4,000,000 are accepted"),
+        (INFER.replace("tiny", "other"), {"json": {}}, 404, "accepted: tiny"),
+        (INFER.replace("/infer", "/versions/9/infer"), {"json": {}}, 404, "version '9'"),
+        ("/v1/models/tiny:predict", {"content": b"x", "headers": {"content-type": "text/plain"}},
+         415, "multipart/form-data"),
+        ("/v1/models/tiny:predict", {"json": {"instances": []}}, 400, "at least one"),
+        ("/v1/models/tiny:predict", {"content": b"x", "headers": FORM},
+         400, "the form cannot be read"),
+        ("/v1/models/other:explain", {"json": {}}, 404, "accepted: tiny"),
+        ("/v2/repository/models/tiny/unload", {}, 404, "cannot be loaded or unloaded"),
+        ("/v2/repository/models/tiny/load", {}, 404, "cannot be loaded or unloaded"),
+        ("/v2/repository/index", {}, 404, "cannot be loaded or unloaded"),
+        ("/nowhere", {}, 404, "Not Found"),
+        ("/v2/health/ready", {}, 405, "Method Not Allowed"),
+    ],
+)  # fmt: skip
+def test_a_wrong_request_has_its_status_and_says_what_is_accepted(
+    server: RunningServer, path: str, options: dict[str, Any], status: int, message: str
+) -> None:
+    response = httpx.post(server.url + path, **options)
+    assert response.status_code == status
+    assert message in response.json()["error"]
+    assert httpx.get(server.url + "/v2/health/ready").json() == {"ready": True}
+
+
+def test_a_body_without_a_length_is_refused_as_soon_as_it_is_too_large(
+    server: RunningServer,
+) -> None:
+    sent = 0
+
+    def chunks() -> Any:
+        nonlocal sent
+        for _ in range(80):
+            sent += 100_000
+            yield b"x" * 100_000
+
+    response = httpx.post(server.url + INFER, content=chunks())
+    assert response.status_code == 413
+    assert "more than 4,000,000 bytes" in response.json()["error"]
+
+
+def test_metadata_names_inputs_outputs_version_and_classes(
+    server: RunningServer, bundle: Bundle
+) -> None:
+    assert "binary_tensor_data" in httpx.get(server.url + "/v2").json()["extensions"]
+    metadata = httpx.get(server.url + "/v2/models/tiny").json()
+    version = bundle.digest[:12]
+    assert metadata["versions"] == [version]
+    assert {"name": "pixels", "datatype": "UINT8", "shape": [-1, -1, -1, 3]} in metadata["inputs"]
+    assert {"name": "cam", "datatype": "FP32", "shape": [-1, 8, 8]} in metadata["outputs"]
+    assert [each["key"] for each in metadata["parameters"]["classes"]] == bundle.manifest.class_keys
+    for path in (f"/v2/models/tiny/versions/{version}/ready", "/v1/models/tiny"):
+        assert httpx.get(server.url + path).json() == {"name": "tiny", "ready": True}
+    assert httpx.get(server.url + "/v2/models").json() == {"models": ["tiny"]}
+    assert httpx.get(server.url + "/v2/models/other/ready").status_code == 404
+
+
+def test_the_repository_is_off_in_grpc(server: RunningServer) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        stub = stub_of(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="tiny"))
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.ModelReady(pb.ModelReadyRequest(name="other"))
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+        assert stub.ModelReady(pb.ModelReadyRequest(name="tiny")).ready
+
+
+def test_the_request_id_comes_back_and_no_other_header_does(
+    server: RunningServer, pictures: Pictures
+) -> None:
+    headers = {"x-request-id": "trace-77", "authorization": "Bearer secret", "cookie": "a=b"}
+    body = {"instances": [b64(png(pictures[0]))]}
+    for verb in ("predict", "explain"):
+        response = httpx.post(f"{server.url}/v1/models/tiny:{verb}", json=body, headers=headers)
+        assert response.headers["x-request-id"] == "trace-77"
+        assert "secret" not in str(response.headers) + response.text
+        assert "cookie" not in response.headers
+    wild = httpx.get(server.url + "/v2", headers={"x-request-id": "a b"})
+    assert "a b" not in str(wild.headers)
+
+
+async def test_good_requests_are_answered_among_broken_ones(
+    server: RunningServer, pictures: Pictures, expected: Any
+) -> None:
+    async def good(client: httpx.AsyncClient, index: int) -> None:
+        number = index % len(pictures)
+        response = await client.post(INFER, json=json_request(png(pictures[number]), id=str(index)))
+        document = response.json()
+        outputs = {output["name"]: output for output in document["outputs"]}
+        assert document["id"] == str(index)
+        assert np.allclose(
+            outputs["probabilities"]["data"], expected.probabilities[number], atol=1e-4
+        )
+
+    async def broken(client: httpx.AsyncClient) -> None:
+        response = await client.post(INFER, json=json_request(b"\xff\xd8\xff\xe0 broken"))
+        assert response.status_code == 400
+
+    limits = httpx.Limits(max_connections=40)
+    async with (
+        httpx.AsyncClient(base_url=server.url, timeout=60.0, limits=limits) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        for index in range(240):
+            group.create_task(good(client, index) if index % 8 else broken(client))
+
+
+async def test_the_work_of_a_client_that_hangs_up_is_dropped(server: RunningServer) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (600, 600, 3), dtype=np.uint8)
+    body = json.dumps(json_request(*[png(noise)] * 2)).encode()
+    head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    for _ in range(12):
+        with socket.create_connection(("127.0.0.1", server.http_port)) as connection:
+            connection.sendall(head + body)
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        await eventually(client, "/metrics", 'status="499"', "sightline_inflight 0.0")
+        assert (await client.get("/v2/health/ready")).status_code == 200
+
+
+def test_metrics_tell_of_requests_stages_and_the_model(
+    server: RunningServer, bundle: Bundle, pictures: Pictures
+) -> None:
+    httpx.post(server.url + INFER, json=json_request(png(pictures[0])))
+    text = httpx.get(server.url + "/metrics").text
+    for line in (
+        'sightline_requests_total{protocol="v2",status="200",verb="infer"}',
+        'sightline_stage_seconds_bucket{le="0.001",stage="decode"}',
+        "sightline_batch_size_bucket",
+        "sightline_queue_depth 0.0",
+        'sightline_predictions_total{class="',
+        "sightline_confidence_bucket",
+        'sightline_selftest_passed{engine="onnxruntime",precision="fp32"} 1.0',
+        'sightline_engine_images_per_second{batch="8",engine="onnxruntime",precision="fp32"}',
+        f'digest="{bundle.digest}",engine="onnxruntime",name="tiny",precision="fp32"',
+    ):
+        assert line in text
+    assert "_created" not in text
+
+
+def test_the_log_has_one_line_per_request_and_nothing_of_its_content(
+    server: RunningServer, pictures: Pictures
+) -> None:
+    secret = "patient-4711"
+    image = png(pictures[0])
+    httpx.post(
+        f"{server.url}/v1/models/tiny:predict",
+        files={"f": (f"{secret}.png", image)},
+        headers={"x-request-id": "log-1", "authorization": secret},
+    )
+    httpx.post(
+        server.url + INFER,
+        json=json_request(secret.encode(), id=secret),
+        headers={"x-request-id": "log-2"},
+    )
+    httpx.post(server.url + INFER, content=secret.encode(), headers={"x-request-id": "log-3"})
+    entries = server.log_entries()
+    found = [entry for entry in entries if str(entry.get("request_id")).startswith("log-")]
+    assert [(entry["request_id"], entry["status"]) for entry in found] == [
+        ("log-1", 200),
+        ("log-2", 415),
+        ("log-3", 400),
+    ]
+    assert found[0]["model"] == "tiny"
+    assert found[0]["decode_ms"] > 0
+    log = server.log()
+    assert secret not in log
+    assert b64(image)[:40] not in log
+    assert len(entries) == len(log.splitlines()), "every line is JSON"
+    assert not [entry for entry in entries if entry["logger"] in ("kserve.trace", "uvicorn.access")]
