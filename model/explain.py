@@ -146,6 +146,15 @@ def _pass(gradient: Tensor, value: Tensor, layer: nn.Module) -> Tensor:
     return gradient
 
 
+def _batch_norm(gradient: Tensor, value: Tensor, layer: nn.Module) -> Tensor:
+    # In evaluation mode the statistics are constants, https://arxiv.org/abs/1502.03167.
+    norm = cast(nn.BatchNorm1d, layer)
+    if norm.training or norm.running_var is None:
+        raise ExplainError("BatchNorm1d has no rule in training mode; call eval() first")
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    return gradient * (scale * norm.weight if norm.affine else scale)
+
+
 def _elementwise(derivative: Callable[[Tensor, nn.Module], Tensor]) -> Rule:
     def rule(gradient: Tensor, value: Tensor, layer: nn.Module) -> Tensor:
         return gradient * derivative(value, layer)[:, None, :]
@@ -197,4 +206,5 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.SiLU: _elementwise(_silu),
     nn.GELU: _elementwise(_gelu),
     nn.LayerNorm: _layer_norm,
+    nn.BatchNorm1d: _batch_norm,
 }

@@ -107,7 +107,8 @@ def test_the_given_image_is_not_changed() -> None:
 @pytest.mark.parametrize(
     "activation",
     [nn.ReLU(inplace=True), nn.Hardswish(inplace=True), nn.SiLU(inplace=True), nn.GELU(),
-     nn.Identity(), nn.Dropout(), nn.LayerNorm(7), nn.LayerNorm(7, elementwise_affine=False)],
+     nn.Identity(), nn.Dropout(), nn.LayerNorm(7), nn.LayerNorm(7, elementwise_affine=False),
+     nn.BatchNorm1d(7), nn.BatchNorm1d(7, affine=False)],
     ids=lambda layer: repr(layer),
 )  # fmt: skip
 def test_each_rule_gives_the_jacobian_of_autograd(activation: nn.Module) -> None:
@@ -115,6 +116,11 @@ def test_each_rule_gives_the_jacobian_of_autograd(activation: nn.Module) -> None
     head = nn.Sequential(nn.Linear(5, 7), activation, nn.Linear(7, CLASSES)).double().eval()
     if isinstance(activation, nn.LayerNorm) and activation.elementwise_affine:
         nn.init.normal_(activation.weight)
+    if isinstance(activation, nn.BatchNorm1d):
+        assert activation.running_mean is not None
+        assert activation.running_var is not None
+        nn.init.normal_(activation.running_mean)
+        nn.init.uniform_(activation.running_var, 0.5, 2.0)
     pooled = torch.randn(4, 5, dtype=torch.float64) * 4
     logits, jacobian = head_with_jacobian(head, pooled)
     expected = torch.stack(
@@ -150,6 +156,12 @@ def test_an_approximate_gelu_is_refused() -> None:
     head = nn.Sequential(nn.GELU(approximate="tanh"), nn.Linear(2, 2))
     with pytest.raises(ExplainError, match="approximate='tanh'"):
         head_with_jacobian(head, torch.ones(1, 2))
+
+
+def test_batch_norm_in_training_mode_is_refused() -> None:
+    head = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)).train()
+    with pytest.raises(ExplainError, match="call eval"):
+        head_with_jacobian(head, torch.ones(3, 2))
 
 
 def test_a_head_must_end_in_logits() -> None:

@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,8 @@ from model.bundle import Bundle, write_bundle
 from model.explain import ExplainedClassifier, normalise
 from model.image import DecodeRule
 from model.manifest import (
+    GRAPH_ONNX,
+    GRAPH_TORCHSCRIPT,
     Architecture,
     ClassInfo,
     ClassMetrics,
@@ -30,6 +31,7 @@ from model.manifest import (
     Quantisation,
     Tolerance,
 )
+from train.export import to_onnx, to_torchscript
 
 SIDE_PX = 64
 CLASSES = (
@@ -48,7 +50,8 @@ def make_bundle(path: Path, name: str = "tiny") -> Bundle:
         logits, probabilities, cam = graph(torch.from_numpy(images))
 
     def fill(directory: Path) -> None:
-        _export(graph, directory)
+        to_torchscript(graph, RULE, directory / GRAPH_TORCHSCRIPT)
+        to_onnx(graph, RULE, directory / GRAPH_ONNX)
         np.savez(
             directory / "reference.npz",
             image=images,
@@ -119,7 +122,14 @@ def _encode(pixels: npt.NDArray[np.uint8], kind: str) -> bytes:
 
 def _network() -> tuple[ExplainedClassifier, str]:
     torch.manual_seed(3)
-    classifier = build("baseline", len(CLASSES), {"depth": 2, "width": 8}).eval()
+    classifier = build("baseline", len(CLASSES), {"depth": 2, "width": 8}).train()
+    for layer in classifier.modules():
+        if isinstance(layer, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
+    with torch.no_grad():
+        # Without statistics of its own activations an untrained network explains nothing.
+        classifier(normalise(torch.from_numpy(phantoms(32, seed=1))))
+    classifier.eval()
     last = classifier.head[-1]
     assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
@@ -129,27 +139,6 @@ def _network() -> tuple[ExplainedClassifier, str]:
         last.weight.mul_(loudness[:, None])
         last.bias.sub_(logits.mean(dim=0)).mul_(loudness)
     return ExplainedClassifier(classifier, temperature=1.3).eval(), classifier.explained_layer
-
-
-def _export(graph: ExplainedClassifier, directory: Path) -> None:
-    example = torch.zeros((2, SIDE_PX, SIDE_PX, 3), dtype=torch.uint8)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        traced = torch.jit.trace(graph, (example,), check_trace=False)  # type: ignore[no-untyped-call]
-        frozen = torch.jit.freeze(traced)
-        torch.jit.save(frozen, str(directory / "model.ts"))
-        program = torch.onnx.export(
-            graph,
-            (example,),
-            dynamo=True,
-            opset_version=18,
-            input_names=["image"],
-            output_names=["logits", "probabilities", "cam"],
-            dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1, max=4096)}},
-            verbose=False,
-        )
-    assert program is not None
-    program.save(directory / "model.onnx", external_data=False)
 
 
 def _manifest(name: str, layer: str, cam: tuple[int, int], files: dict[str, FileEntry]) -> Manifest:

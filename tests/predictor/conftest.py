@@ -40,7 +40,7 @@ def server(bundle: Bundle) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def contract(bundle: Bundle) -> Contract:
-    return Contract(tuple(bundle.manifest.class_keys), (8, 8), max_images=16)
+    return Contract(tuple(bundle.manifest.class_keys), (16, 16), max_images=16)
 
 
 @pytest.fixture

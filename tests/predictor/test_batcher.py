@@ -215,7 +215,13 @@ async def test_an_engine_that_answers_too_few_images_fails_the_batch() -> None:
 async def test_after_one_image_fails_the_rest_of_its_request_is_not_computed() -> None:
     engine = TaggedEngine()
     engine.broken_tags = {0}
-    batcher = Batcher(engine.run, 1)
+
+    def slowly(images: Batch, *, want_cam: bool) -> EngineOutput:
+        # Real engines take longer than the event loop needs to hear of a failure.
+        time.sleep(0.002)
+        return engine.run(images, want_cam=want_cam)
+
+    batcher = Batcher(slowly, 1)
     first = await busy(engine, batcher)
     request = asyncio.create_task(
         batcher.submit([tagged(tag) for tag in range(400)], want_cam=False, deadline=deadline())

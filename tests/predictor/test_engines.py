@@ -25,7 +25,7 @@ def test_every_engine_gives_the_graph_s_answers_at_any_batch_size(
     output = engine.run(pictures[:size], want_cam=True)
     assert output.logits.shape == output.probabilities.shape == (size, 3)
     assert output.cam is not None
-    assert output.cam.shape == (size, 3, 8, 8)
+    assert output.cam.shape == (size, 3, 16, 16)
     assert output.probabilities.sum(axis=1) == pytest.approx(np.ones(size), abs=1e-5)
     alone = engine.run(pictures[:1], want_cam=False)
     assert alone.cam is None

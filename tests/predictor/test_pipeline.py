@@ -94,7 +94,7 @@ async def test_an_explanation_is_of_the_predicted_class_unless_another_is_named(
     for one, other in zip(own, named, strict=True):
         assert one.cam is not None
         assert other.cam is not None
-        assert one.cam.shape == (8, 8)
+        assert one.cam.shape == (16, 16)
         assert np.allclose(one.cam, other.cam, atol=1e-6) == (one.label == "nodule")
 
 

@@ -311,7 +311,7 @@ def test_metadata_names_inputs_outputs_version_and_classes(
     version = bundle.digest[:12]
     assert metadata["versions"] == [version]
     assert {"name": "pixels", "datatype": "UINT8", "shape": [-1, -1, -1, 3]} in metadata["inputs"]
-    assert {"name": "cam", "datatype": "FP32", "shape": [-1, 8, 8]} in metadata["outputs"]
+    assert {"name": "cam", "datatype": "FP32", "shape": [-1, 16, 16]} in metadata["outputs"]
     assert [each["key"] for each in metadata["parameters"]["classes"]] == bundle.manifest.class_keys
     for path in (f"/v2/models/tiny/versions/{version}/ready", "/v1/models/tiny"):
         assert httpx.get(server.url + path).json() == {"name": "tiny", "ready": True}
