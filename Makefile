@@ -14,7 +14,7 @@ STAGES         := train serve-cpu serve-gpu
 SHELL_SCRIPTS  := .ci/run $(filter-out build/%,$(wildcard *.sh */*.sh */*/*.sh */*/*/*.sh))
 
 # What is pinned has to run on the oldest system and Python that the project supports.
-RESOLVE = $(VENV)/bin/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url \
+RESOLVE = $(VENV)/bin/uv pip compile --quiet --no-header --no-annotate \
           --no-emit-package sightline --python-version 3.11 \
           --python-platform x86_64-manylinux_2_28 $(if $(UPGRADE),--upgrade)
 

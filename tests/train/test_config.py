@@ -1,0 +1,124 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from train.config import TrainConfig, dump_config, load_config, override
+from train.errors import ConfigError
+
+YAML = """
+name: cxr
+output: out
+data:
+  root: images
+  classes:
+    - {key: a, name: A, description: first, severity: none}
+    - {key: b, name: B, description: second, severity: high}
+loop: {epochs: 7}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(YAML)
+    return path
+
+
+def load(file: Path, *overrides: str, **environment: str) -> TrainConfig:
+    return load_config(file, overrides, environment)
+
+
+def test_later_sources_win(file: Path) -> None:
+    assert load(file).loop.epochs == 7
+    assert load(file, SIGHTLINE_TRAIN_LOOP__EPOCHS="8").loop.epochs == 8
+    assert load(file, "loop.epochs=9", SIGHTLINE_TRAIN_LOOP__EPOCHS="8").loop.epochs == 9
+
+
+def test_keys_without_a_value_keep_their_defaults(file: Path) -> None:
+    config = load(file, "loop.batch_size=4")
+    assert (config.loop.epochs, config.loop.batch_size) == (7, 4)
+    assert config.loop.learning_rate == 1e-3
+
+
+def test_other_environment_variables_are_ignored(file: Path) -> None:
+    assert load(file, SIGHTLINE_LOOP__EPOCHS="1", PATH="x").loop.epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("loop.epohs=3", r"loop\.epohs is unknown; did you mean loop\.epochs\?.*batch_size"),
+        ("lop.epochs=3", r"key lop is unknown; did you mean loop\?.*top level: name, output"),
+        ("data.split.tset=0.1", r"data\.split\.tset is unknown.*allowed below data\.split: val"),
+        ("loop.epochs=0", r"field loop\.epochs is 0: .*greater than or equal to 1"),
+        ("loop.epochs=many", r"field loop\.epochs is 'many'.*integer"),
+        ("loop.device=tpu", r"field loop\.device is 'tpu'.*'auto', 'cpu' or 'cuda'"),
+        ("loop.epochs.x=3", r"loop\.epochs is 7, which has no keys below it"),
+        ("loop.epochs", r"'loop\.epochs' is not of the form key=value"),
+        ("loop.epochs={", r"not YAML"),
+        ("name=../x", r"field name is '\.\./x'"),
+        ("data.split={val: 0.49, test: 0.49}", r"leave less than 10 % for training"),
+        ("seed=-1", r"field seed is -1"),
+        ("data.decode.width_px=1", r"data\.decode\.width_px is 1"),
+        ("tracking.tracker=wandb2", r"tracking\.tracker is 'wandb2'.*'mlflow'"),
+    ],
+)
+def test_a_wrong_override_names_key_value_and_what_is_allowed(
+    file: Path, item: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(file, item)
+
+
+def test_a_wrong_environment_variable_is_named(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"loop\.epohs is unknown"):
+        load(file, SIGHTLINE_TRAIN_LOOP__EPOHS="3")
+
+
+def test_a_missing_field_is_named(file: Path) -> None:
+    tree = yaml.safe_load(YAML)
+    del tree["data"]["root"]
+    file.write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match=r"field data\.root: Field required"):
+        load(file)
+
+
+@pytest.mark.parametrize("text", ["- a\n", "a: [", "\x00"])
+def test_a_file_that_is_no_mapping_is_named(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        load(file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml is unreadable"):
+        load(tmp_path / "nowhere.yaml")
+
+
+def test_the_dump_can_be_read_back(file: Path) -> None:
+    config = load(file)
+    assert TrainConfig.model_validate_json(dump_config(config)) == config
+
+
+def test_override_changes_only_what_it_names(file: Path) -> None:
+    config = load(file)
+    changed = override(config, ["release.min_macro_f1=0.5"])
+    assert changed.release.min_macro_f1 == 0.5
+    assert changed.model_copy(update={"release": config.release}) == config
+
+
+def test_the_command_line_answers_with_code_2_and_one_line(file: Path) -> None:
+    done = subprocess.run(
+        check=False,
+        args=[sys.executable, "-m", "train", "fit", "--config", str(file), "loop.epohs=3"],
+        capture_output=True,
+        text=True,
+        env={**os.environ},
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: config key loop.epohs is unknown")
+    assert "Traceback" not in done.stderr

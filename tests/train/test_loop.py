@@ -1,0 +1,159 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.architectures import Classifier, build
+from train.checkpoint import BEST, LAST, load_checkpoint, load_weights, save_checkpoint
+from train.config import LoopConfig, TrainConfig
+from train.data import Dataset, load_dataset
+from train.errors import ConfigError, RunError, TrainingError
+from train.inference import logits_of
+from train.loop import Epoch, Progress, _learning_rate_factor, choose_device, fit, seed_everything
+from train.metrics import macro_f1
+
+from .conftest import shapes_tree
+
+Loop = dict[str, object]
+
+
+@pytest.fixture
+def config(shapes: Path, tmp_path: Path) -> TrainConfig:
+    return TrainConfig.model_validate(shapes_tree(shapes, tmp_path / "run"))
+
+
+@pytest.fixture
+def data(config: TrainConfig) -> Dataset:
+    return load_dataset(config.data, config.output / "cache")
+
+
+def with_loop(config: TrainConfig, **changes: object) -> TrainConfig:
+    return config.model_copy(update={"loop": config.loop.model_copy(update=changes)})
+
+
+def train(config: TrainConfig, data: Dataset, epochs: list[tuple[Epoch, bool]]) -> Classifier:
+    seed_everything(config.seed)
+    network = build("baseline", 3, {"depth": 2, "width": 8})
+    everything = np.arange(len(data.samples))
+    progress = Progress(
+        on_step=lambda done, total, loss: None,
+        on_epoch=lambda epoch, improved: epochs.append((epoch, improved)),
+    )
+    fit(network, data, everything[::2], everything[1::2], config, progress)
+    return network
+
+
+def test_it_learns(config: TrainConfig, data: Dataset) -> None:
+    epochs: list[tuple[Epoch, bool]] = []
+    train(config, data, epochs)
+    first, last = epochs[0][0], epochs[-1][0]
+    assert last.train_loss < first.train_loss - 0.15
+    assert max(epoch.val_macro_f1 for epoch, _ in epochs) > 0.7
+
+
+def test_the_best_checkpoint_gives_the_best_epochs_score(
+    config: TrainConfig, data: Dataset
+) -> None:
+    epochs: list[tuple[Epoch, bool]] = []
+    train(with_loop(config, epochs=3), data, epochs)
+    best = [epoch for epoch, improved in epochs if improved][-1]
+    state = load_checkpoint(config.output / BEST)
+    assert state["epoch"] == best.epoch
+    assert load_checkpoint(config.output / LAST)["epoch"] == 3
+    network = load_weights(build("baseline", 3, {"depth": 2, "width": 8}), config.output / BEST)
+    val = np.arange(len(data.samples))[1::2]
+    predicted = logits_of(network, data.images[val], torch.device("cpu")).argmax(1)
+    assert macro_f1(data.labels[val], predicted, 3) == pytest.approx(best.val_macro_f1)
+
+
+def test_the_seed_decides_the_weights(config: TrainConfig, data: Dataset) -> None:
+    short = with_loop(config, epochs=1)
+    first, second = train(short, data, []).state_dict(), train(short, data, []).state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    other = train(short.model_copy(update={"seed": 2}), data, []).state_dict()
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_it_stops_when_nothing_gets_better(config: TrainConfig, data: Dataset) -> None:
+    epochs: list[tuple[Epoch, bool]] = []
+    train(with_loop(config, epochs=40, patience=2, learning_rate=1e-9), data, epochs)
+    assert len(epochs) < 40
+    assert [improved for _, improved in epochs[-2:]] == [False, False]
+
+
+def test_a_loss_that_is_no_number_ends_it(config: TrainConfig, data: Dataset) -> None:
+    wild = with_loop(config, learning_rate=1e30, warmup_epochs=0.0, epochs=20)
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch \d+, step \d+"):
+        train(wild, data, [])
+
+
+def test_too_few_images_for_a_batch_are_named(config: TrainConfig, data: Dataset) -> None:
+    with pytest.raises(ConfigError, match=r"loop\.batch_size is 500; there are only 36"):
+        train(with_loop(config, batch_size=500), data, [])
+
+
+def test_a_gpu_that_is_not_there_is_named() -> None:
+    if torch.cuda.is_available():
+        assert choose_device("cuda").type == "cuda"
+    else:
+        with pytest.raises(ConfigError, match=r"loop\.device is 'cuda'"):
+            choose_device("cuda")
+    assert choose_device("cpu").type == "cpu"
+
+
+def test_the_loss_is_given_logits(
+    config: TrainConfig, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    original = torch.nn.functional.cross_entropy
+
+    def spy(logits: torch.Tensor, *rest: object, **more: object) -> torch.Tensor:
+        seen.append(logits.detach())
+        return original(logits, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("train.loop.F.cross_entropy", spy)
+    train(with_loop(config, epochs=1), data, [])
+    assert any((batch < 0).any() for batch in seen)
+    assert not all(torch.allclose(b.sum(1), torch.ones(len(b)), atol=1e-3) for b in seen)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
+    loop = LoopConfig(epochs=10, warmup_epochs=2.0)
+    factors = [_learning_rate_factor(step, 5, loop) for step in range(50)]
+    assert factors[0] < 0.2
+    assert factors[:10] == sorted(factors[:10])
+    assert max(factors) == pytest.approx(1.0)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[-1] < 0.01
+    assert all(math.isfinite(f) and f > 0 for f in factors)
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "best.pt"
+    save_checkpoint(file, {"model": {"w": torch.ones(3)}, "epoch": 1})
+
+    class Unwritable:
+        def __reduce__(self) -> str:
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(file, {"model": Unwritable()})
+    assert load_checkpoint(file)["epoch"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
+
+
+def test_a_missing_or_foreign_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"best\.pt is missing; `python -m train fit` writes it"):
+        load_checkpoint(tmp_path / "best.pt")
+    (tmp_path / "best.pt").write_bytes(b"something else")
+    with pytest.raises(RunError, match="no readable checkpoint"):
+        load_checkpoint(tmp_path / "best.pt")
+
+
+def test_a_checkpoint_with_code_in_it_is_not_run(tmp_path: Path) -> None:
+    torch.save({"model": replace}, tmp_path / "best.pt")
+    with pytest.raises(RunError, match="no readable checkpoint"):
+        load_checkpoint(tmp_path / "best.pt")

@@ -1,0 +1,140 @@
+"""The command line, step by step, as a person would use it."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from train.__main__ import main
+from train.console import Console
+from train.run import Run
+
+from .conftest import shapes_tree
+
+
+@pytest.fixture
+def tree(shapes: Path, tmp_path: Path) -> dict[str, Any]:
+    tree = shapes_tree(shapes, tmp_path / "run")
+    tree["loop"]["epochs"] = 1
+    return tree
+
+
+@pytest.fixture
+def config(tree: dict[str, Any], tmp_path: Path) -> Path:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    return file
+
+
+def test_help_names_every_step() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "train", "--help"], capture_output=True, text=True, check=True
+    )
+    for step in ("phantom", "fit", "evaluate", "export", "release", "demo"):
+        assert re.search(rf"^\s+{step}\s", done.stdout, re.MULTILINE)
+
+
+def test_fit_leaves_what_the_later_steps_need(config: Path, tmp_path: Path) -> None:
+    assert main(["fit", "--config", str(config)]) == 0
+    names = {file.name for file in (tmp_path / "run").iterdir()}
+    assert names >= {
+        "config.json", "split.csv", "training.json", "best.pt", "last.pt", "tracking.json",
+    }  # fmt: skip
+    assert not [name for name in names if name.startswith(".")]
+
+
+def test_a_second_fit_reuses_a_split_file(
+    config: Path, tree: dict[str, Any], tmp_path: Path
+) -> None:
+    assert main(["fit", "--config", str(config)]) == 0
+    first = (tmp_path / "run" / "split.csv").read_text()
+    (tmp_path / "given.csv").write_text(first)
+    again = ["seed=99", f"output={tmp_path / 'again'}", f"data.split.file={tmp_path / 'given.csv'}"]
+    assert main(["fit", "--config", str(config), *again]) == 0
+    assert (tmp_path / "again" / "split.csv").read_text() == first
+
+
+def test_steps_out_of_order_name_the_step_that_is_missing(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path / "run")
+    assert main(["evaluate", "--run", run]) == 2
+    assert "`python -m train fit` writes it" in capsys.readouterr().err
+    assert main(["fit", "--config", str(config), "tracking.tracker=none"]) == 0
+    assert main(["export", "--run", run]) == 2
+    assert "evaluation.json is missing; `python -m train evaluate`" in capsys.readouterr().err
+    assert main(["evaluate", "--run", run]) == 0
+    assert main(["release", "--run", run]) == 2
+    assert "bundle" in capsys.readouterr().err
+
+
+def test_changed_data_is_noticed_by_the_later_steps(
+    config: Path, tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "--config", str(config), "tracking.tracker=none"]) == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    run = Run.open(tmp_path / "run", [], Console(io.StringIO()))
+    keep = [sample for sample in run.data.samples if sample.file != "disc/03-1.png"]
+    rows = [f"{s.file},{tree['data']['classes'][s.label]['key']},{s.group}," for s in keep]
+    for sample in keep:
+        (other / sample.file).parent.mkdir(exist_ok=True)
+        (other / sample.file).write_bytes((run.data.root / sample.file).read_bytes())
+    (other / "labels.csv").write_text("\n".join(["file,label,patient,mask", *rows]) + "\n")
+    assert main(["evaluate", "--run", str(tmp_path / "run"), f"data.root={other}"]) == 2
+    assert "which the data has not" in capsys.readouterr().err
+
+
+def test_a_failing_fit_leaves_no_results_of_an_earlier_one(config: Path, tmp_path: Path) -> None:
+    assert main(["fit", "--config", str(config)]) == 0
+    assert main(["evaluate", "--run", str(tmp_path / "run")]) == 0
+    wild = ["loop.learning_rate=1e30", "loop.warmup_epochs=0", "loop.epochs=20"]
+    assert main(["fit", "--config", str(config), *wild]) == 2
+    left = {file.name for file in (tmp_path / "run").iterdir()}
+    assert left == {"config.json", "split.csv", "tracking.json", "cache"}
+
+
+def test_no_bar_is_drawn_where_there_is_no_terminal(config: Path) -> None:
+    done = subprocess.run(
+        check=False,
+        args=[
+            sys.executable,
+            "-m",
+            "train",
+            "fit",
+            "--config",
+            str(config),
+            "tracking.tracker=none",
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\r" not in done.stderr
+    assert re.search(r"epoch +1 +train loss \d\.\d+ +val loss", done.stderr)
+
+
+def test_metrics_are_those_of_the_test_split_alone(exported: Run) -> None:
+    evaluation = json.loads((exported.path / "evaluation.json").read_text())
+    test = exported.indices("test")
+    assert evaluation["metrics"]["images"] == len(test)
+    assert np.sum(evaluation["metrics"]["confusion"]) == len(test)
+    assert 0.0 <= evaluation["cam_hit_rate"] <= 1.0
+
+
+def test_the_report_is_a_picture_with_something_in_it(exported: Run) -> None:
+    with Image.open(exported.bundle_path / "report" / "report.png") as image:
+        assert image.size[0] > 1000
+        colours = image.convert("RGB").getcolors(maxcolors=2**24)
+    assert colours is not None
+    assert len(colours) > 1000

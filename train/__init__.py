@@ -1,0 +1,1 @@
+"""Images to a gated, explained, calibrated bundle in MLflow."""

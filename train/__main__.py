@@ -1,0 +1,140 @@
+"""`python -m train`: the steps from images to a released bundle.
+
+    python -m train phantom DIR [--images N] [--seed N]
+    python -m train fit --config FILE [key=value ...]
+    python -m train evaluate|export|release --run DIR [key=value ...]
+    python -m train demo [--serve]
+
+Exit codes: 0 done, 1 unexpected failure, 2 an error that is yours to mend, 3 refused by the gate.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from model.bundle import validation_message
+from model.errors import SightlineError
+from train.console import Console
+
+EXIT_ERROR = 2
+EXIT_REFUSED = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one step and return the exit code."""
+    # Read when torch loads OpenMP, so it is set before. By default its threads spin while they wait
+    # for each other; with one other busy process on the machine, an epoch took 10 to 60 s so, and
+    # 3 s like this.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    options = _parser().parse_args(arguments)
+    console = Console()
+    try:
+        code: int = options.step(options, console)
+    except SightlineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except ValidationError as error:
+        print(f"error: {validation_message(error)}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m train", description="Images to a gated, explained bundle in MLflow."
+    )
+    steps = parser.add_subparsers(required=True, metavar="STEP")
+
+    phantom = steps.add_parser("phantom", help="generate chest phantoms with lesion masks")
+    phantom.add_argument("directory", type=Path)
+    phantom.add_argument("--images", type=int, default=1500)
+    phantom.add_argument("--seed", type=int, default=0)
+    phantom.set_defaults(step=_phantom)
+
+    fit = steps.add_parser("fit", help="train; writes the run directory")
+    fit.add_argument("--config", type=Path, help="YAML; keys may also come from the environment")
+    fit.add_argument("overrides", nargs="*", metavar="key=value")
+    fit.set_defaults(step=_fit)
+
+    for name, step, text in (
+        ("evaluate", _evaluate, "calibrate, and judge on the test split"),
+        ("export", _export, "TorchScript, ONNX and INT8 into a bundle"),
+        ("release", _release, "register the bundle and ask the gate"),
+    ):
+        later = steps.add_parser(name, help=text)
+        later.add_argument("--run", type=Path, required=True, help="directory that fit has written")
+        later.add_argument("overrides", nargs="*", metavar="key=value")
+        later.set_defaults(step=step)
+
+    demo = steps.add_parser("demo", help="all of it on phantoms, and one answer over HTTP")
+    demo.add_argument("--directory", type=Path, default=Path("build"))
+    demo.add_argument("--serve", action="store_true", help="leave the server up")
+    demo.add_argument("overrides", nargs="*", metavar="key=value")
+    demo.set_defaults(step=_demo)
+    return parser
+
+
+# The imports below are the heavy ones (torch, mlflow); `--help` and errors do not wait for them.
+
+
+def _phantom(options: argparse.Namespace, console: Console) -> int:
+    from train.phantom import PhantomConfig, generate
+
+    config = PhantomConfig(images=options.images, seed=options.seed)
+    summary = generate(options.directory, config, console.bar("phantom", "images"))
+    console.say(f"{options.directory}: {summary}")
+    return 0
+
+
+def _fit(options: argparse.Namespace, console: Console) -> int:
+    from train.config import load_config
+
+    config = load_config(options.config, options.overrides)
+
+    from train.run import Run
+    from train.training import run_fit
+
+    run_fit(Run.create(config, console))
+    return 0
+
+
+def _evaluate(options: argparse.Namespace, console: Console) -> int:
+    from train.evaluation import run_evaluate
+    from train.run import Run
+
+    run_evaluate(Run.open(options.run, options.overrides, console))
+    return 0
+
+
+def _export(options: argparse.Namespace, console: Console) -> int:
+    from train.bundling import run_export
+    from train.run import Run
+
+    run_export(Run.open(options.run, options.overrides, console))
+    return 0
+
+
+def _release(options: argparse.Namespace, console: Console) -> int:
+    from train.release import run_release
+    from train.run import Run
+
+    release = run_release(Run.open(options.run, options.overrides, console))
+    return 0 if release.promoted else EXIT_REFUSED
+
+
+def _demo(options: argparse.Namespace, console: Console) -> int:
+    from train.demo import run_demo
+
+    run_demo(options.directory, options.serve, options.overrides, console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Checkpoints: written atomically, read without unpickling."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.architectures import Classifier
+from train.atomic import write_atomically
+from train.errors import RunError
+
+BEST = "best.pt"
+LAST = "last.pt"
+
+
+def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
+    """Write a dictionary of tensors and plain values."""
+    write_atomically(file, lambda stream: torch.save(state, stream))
+
+
+def load_checkpoint(file: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU.
+
+    Raises:
+        RunError: it is missing or no checkpoint.
+    """
+    if not file.is_file():
+        raise RunError(f"{file} is missing; `python -m train fit` writes it")
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise RunError(f"{file} is no readable checkpoint: {error}") from error
+    return state
+
+
+def load_weights(network: Classifier, file: Path) -> Classifier:
+    """Put a checkpoint's weights into a network and set it to evaluation."""
+    network.load_state_dict(load_checkpoint(file)["model"])
+    return network.eval()

@@ -1,0 +1,235 @@
+"""The configuration: pydantic models, filled from YAML, environment and `key=value`."""
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from model.bundle import validation_message
+from model.decision import RiskPolicy
+from model.image import DecodeRule
+from model.manifest import ClassInfo
+from train.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "SIGHTLINE_TRAIN_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitConfig(_Section):
+    """Shares of the images; a patient is never divided between splits."""
+
+    val: float = Field(default=0.15, gt=0.0, lt=0.5)
+    test: float = Field(default=0.15, gt=0.0, lt=0.5)
+    file: Path | None = Field(default=None, description="reuse this split file instead of drawing")
+
+
+class DataConfig(_Section):
+    """Where the images are and how they are read."""
+
+    root: Path = Field(description="folder of images: a folder per class, or what `csv` lists")
+    csv: Path | None = Field(
+        default=None, description="table below root with columns file,label[,patient][,mask]"
+    )
+    classes: list[ClassInfo] | Path = Field(
+        description="the classes in order, or a YAML file below root that lists them"
+    )
+    decode: DecodeRule = DecodeRule(width_px=224, height_px=224)
+    split: SplitConfig = SplitConfig()
+    threads: int = Field(default=0, ge=0, description="decoding threads; 0: one per core")
+
+
+class ModelConfig(_Section):
+    """Which network."""
+
+    architecture: str = "baseline"
+    options: dict[str, Any] = {}
+
+
+class AugmentConfig(_Section):
+    """Random changes of training images. No flips: left and right mean something in a chest."""
+
+    translate: float = Field(default=0.06, ge=0.0, le=0.5, description="share of the side")
+    rotate_deg: float = Field(default=6.0, ge=0.0, le=180.0)
+    scale: float = Field(default=0.10, ge=0.0, le=0.5, description="relative")
+    brightness: float = Field(default=0.15, ge=0.0, le=1.0, description="share of the range")
+    contrast: float = Field(default=0.20, ge=0.0, lt=1.0, description="relative")
+    gamma: float = Field(default=0.20, ge=0.0, lt=1.0, description="relative")
+
+
+class LoopConfig(_Section):
+    """The optimisation."""
+
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=32, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0.0)
+    weight_decay: float = Field(default=0.05, ge=0.0)
+    warmup_epochs: float = Field(default=1.0, ge=0.0)
+    label_smoothing: float = Field(default=0.05, ge=0.0, lt=1.0)
+    clip_norm: float = Field(default=5.0, gt=0.0, description="largest norm of the gradient")
+    patience: int = Field(default=10, ge=1, description="epochs without a better macro-F1")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    amp: Literal["auto", "off"] = Field(
+        default="auto", description="auto: mixed precision on a GPU, single precision on a CPU"
+    )
+
+
+class ExportConfig(_Section):
+    """What is exported and what the INT8 gate asks for."""
+
+    int8: bool = True
+    max_f1_drop: float = Field(
+        default=0.01, gt=0.0, description="INT8 must lose less macro-F1 than this"
+    )
+    calibration_images: int = Field(default=128, ge=1)
+    reference_images: int = Field(default=8, ge=2, le=256)
+    averaged_images: int = Field(
+        default=4, ge=1, description="training images averaged into one reference image"
+    )
+
+
+class ReleaseConfig(_Section):
+    """The deployment gate."""
+
+    alias: str = Field(default="champion", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")
+    min_macro_f1: float = Field(
+        default=0.85, ge=0.0, le=1.0, description="asked of a model without predecessor"
+    )
+
+
+class TrackingConfig(_Section):
+    """Where runs are recorded."""
+
+    tracker: Literal["mlflow", "none"] = "mlflow"
+    uri: str | None = Field(
+        default=None, description="MLflow; else $MLFLOW_TRACKING_URI, else sqlite in mlflow.db"
+    )
+    experiment: str = "sightline"
+
+
+class TrainConfig(_Section):
+    """Everything a run depends on."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", description="registered model")
+    output: Path = Field(description="run directory; written by fit, read by the later steps")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loop: LoopConfig = LoopConfig()
+    risk: RiskPolicy = RiskPolicy()
+    export: ExportConfig = ExportConfig()
+    release: ReleaseConfig = ReleaseConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _room_to_train(self) -> "TrainConfig":
+        if self.data.split.val + self.data.split.test >= 0.9:
+            raise ValueError("data.split.val + data.split.test leave less than 10 % for training")
+        return self
+
+
+def load_config(
+    file: Path | None,
+    overrides: Iterable[str] = (),
+    environment: Mapping[str, str] = os.environ,
+) -> TrainConfig:
+    """Read the configuration; later sources win: YAML, then environment, then `key=value`.
+
+    The environment names a key by prefix and double underscores:
+    `SIGHTLINE_TRAIN_LOOP__EPOCHS=3` is `loop.epochs=3`. Values are YAML.
+
+    Raises:
+        ConfigError: a key is unknown or its value wrong; names it and what is accepted.
+    """
+    tree = _read_yaml(file) if file is not None else {}
+    for name, value in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+            _assign(tree, key, value, f"environment variable {name}")
+    return _validate(_with_overrides(tree, overrides))
+
+
+def override(config: TrainConfig, overrides: Iterable[str]) -> TrainConfig:
+    """The same configuration with some `key=value` changed."""
+    return _validate(_with_overrides(config.model_dump(mode="json"), overrides))
+
+
+def dump_config(config: TrainConfig) -> str:
+    """The whole configuration as JSON, every default written out."""
+    return json.dumps(config.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+
+
+def _with_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    for item in overrides:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"override {item!r} is not of the form key=value")
+        _assign(tree, key, value, f"override {item!r}")
+    return tree
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file {file} is unreadable: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config file {file} is not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"config file {file} holds {type(tree).__name__}; a mapping is expected")
+    return tree
+
+
+def _assign(tree: dict[str, Any], key: str, text: str, source: str) -> None:
+    try:
+        value = yaml.safe_load(text) if text else None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: the value is not YAML: {error}") from error
+    *parents, leaf = key.split(".")
+    node = tree
+    for depth, parent in enumerate(parents):
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            path = ".".join(parents[: depth + 1])
+            raise ConfigError(f"{source}: {path} is {child!r}, which has no keys below it")
+        node = child
+    node[leaf] = value
+
+
+def _validate(tree: dict[str, Any]) -> TrainConfig:
+    _refuse_unknown(TrainConfig, tree, "")
+    try:
+        return TrainConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"config {validation_message(error)}") from error
+
+
+def _refuse_unknown(schema: type[BaseModel], tree: Mapping[str, Any], prefix: str) -> None:
+    for key, value in tree.items():
+        field = schema.model_fields.get(key)
+        if field is None:
+            near = difflib.get_close_matches(str(key), schema.model_fields, n=1)
+            hint = f"did you mean {prefix}{near[0]}? " if near else ""
+            where = f"below {prefix[:-1]}" if prefix else "at the top level"
+            allowed = ", ".join(schema.model_fields)
+            raise ConfigError(
+                f"config key {prefix}{key} is unknown; {hint}allowed {where}: {allowed}"
+            )
+        section = _section_of(field.annotation)
+        if section is not None and isinstance(value, Mapping):
+            _refuse_unknown(section, value, f"{prefix}{key}.")
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None

@@ -1,0 +1,19 @@
+"""Errors of training that are the user's to mend."""
+
+from model.errors import SightlineError
+
+
+class ConfigError(SightlineError):
+    """A setting is unknown or wrong; names it, its value and what is accepted."""
+
+
+class DataError(SightlineError):
+    """The data set cannot be trained on; names the files, classes or groups concerned."""
+
+
+class RunError(SightlineError):
+    """A run directory lacks what a step needs; says which step writes it."""
+
+
+class TrainingError(SightlineError):
+    """Training went numerically wrong."""

@@ -1,0 +1,158 @@
+"""The run directory: what fit writes there, and what the later steps find."""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ValidationError
+
+from model.architectures import Classifier, build
+from model.bundle import validation_message
+from model.errors import SightlineError
+from model.image import DecodeRule
+from train.atomic import write_text
+from train.checkpoint import BEST, load_weights
+from train.config import TrainConfig, dump_config, override
+from train.console import Console
+from train.data import Dataset, load_dataset
+from train.errors import ConfigError, RunError
+from train.split import Part, indices, read_split
+from train.tracking import Tracker, make_tracker
+
+CONFIG = "config.json"
+SPLIT = "split.csv"
+TRACKING = "tracking.json"
+BUNDLE = "bundle"
+
+T = TypeVar("T", bound=BaseModel)
+
+
+@dataclass
+class Run:
+    """A run directory with its configuration."""
+
+    config: TrainConfig
+    console: Console
+
+    @classmethod
+    def create(cls, config: TrainConfig, console: Console) -> "Run":
+        """Make the run directory and keep the configuration in it."""
+        run = cls(config, console)
+        run.write(CONFIG, dump_config(config))
+        return run
+
+    @classmethod
+    def open(cls, path: Path, overrides: Iterable[str], console: Console) -> "Run":
+        """Find the run that fit has left in a directory.
+
+        Raises:
+            RunError: there is none.
+            ConfigError: an override is wrong.
+        """
+        file = path / CONFIG
+        try:
+            config = TrainConfig.model_validate_json(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{file} is missing; `python -m train fit` writes it") from None
+        except ValidationError as error:
+            raise ConfigError(f"{file}: {validation_message(error)}") from error
+        # The directory may have been moved since.
+        moved = config.model_copy(update={"output": path})
+        return cls(override(moved, overrides), console)
+
+    @property
+    def path(self) -> Path:
+        return self.config.output
+
+    @property
+    def bundle_path(self) -> Path:
+        return self.path / BUNDLE
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data set, decoded; from the cache of an earlier step where it is unchanged."""
+        progress = self.console.bar("decode", "images")
+        return load_dataset(self.config.data, self.path / "cache", progress)
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """The split that fit has saved."""
+        return read_split(self.path / SPLIT, self.data.samples, self.data.classes)
+
+    def images_for(self, rule: DecodeRule) -> npt.NDArray[np.uint8]:
+        """All images, decoded by another rule than the run's own."""
+        if rule == self.config.data.decode:
+            return self.data.images
+        config = self.config.data.model_copy(update={"decode": rule})
+        return load_dataset(config, self.path / "cache").images
+
+    def indices(self, part: Part) -> npt.NDArray[np.int64]:
+        return indices(self.parts, part)
+
+    def network(self) -> Classifier:
+        """The network with its best weights, in evaluation mode."""
+        model = self.config.model
+        network = build(model.architecture, len(self.data.classes), model.options)
+        return load_weights(network, self.path / BEST)
+
+    def forget(self) -> None:
+        """Remove what an earlier training left here: it would pass for this one's results."""
+        for file in self.path.iterdir():
+            if file.is_dir() and file.name == BUNDLE:
+                shutil.rmtree(file)
+            elif file.is_file() and file.name != CONFIG:
+                file.unlink()
+
+    def write(self, name: str, content: str | BaseModel | dict[str, Any]) -> Path:
+        """Write a text or JSON file of the run directory, whole or not at all."""
+        if isinstance(content, BaseModel):
+            content = content.model_dump_json(indent=2) + "\n"
+        elif not isinstance(content, str):
+            content = json.dumps(content, indent=2) + "\n"
+        write_text(self.path / name, content)
+        return self.path / name
+
+    def read(self, name: str, schema: type[T], step: str) -> T:
+        """Read a JSON file that an earlier step has written."""
+        file = self.path / name
+        try:
+            return schema.model_validate_json(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{file} is missing; `python -m train {step}` writes it") from None
+        except ValidationError as error:
+            raise RunError(f"{file}: {validation_message(error)}") from error
+
+    @contextmanager
+    def tracked(self, begin: dict[str, dict[str, str]] | None = None) -> Iterator[Tracker]:
+        """The run's tracker: a new run with `params` and `tags`, or that of the earlier step.
+
+        However the step ends, the tracked run ends too.
+        """
+        tracker = make_tracker(self.config.tracking)
+        file = self.path / TRACKING
+        if begin is not None:
+            run_id = tracker.begin(self.config.name, begin["params"], begin["tags"])
+            self.write(TRACKING, {"tracker": self.config.tracking.tracker, "run_id": run_id})
+        elif file.is_file():
+            tracker.resume(json.loads(file.read_text())["run_id"])
+        else:
+            raise RunError(f"{file} is missing; `python -m train fit` writes it")
+        try:
+            yield tracker
+        except KeyboardInterrupt:
+            tracker.end("KILLED")
+            raise
+        except BaseException as error:
+            if isinstance(error, SightlineError):
+                tracker.set_tags({"error": str(error)[:4000]})
+            tracker.end("FAILED")
+            raise
+        else:
+            tracker.end("FINISHED")

@@ -1,0 +1,31 @@
+"""What a tracker must be able to do."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+class Tracker(Protocol):
+    """Records one run over several steps, each of which may be a process of its own."""
+
+    def begin(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> str:
+        """Start a run and return its id."""
+        ...
+
+    def resume(self, run_id: str) -> None:
+        """Go on with a run of an earlier step."""
+        ...
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None: ...
+
+    def set_tags(self, tags: Mapping[str, str]) -> None: ...
+
+    def log_files(self, path: Path, under: str | None = None) -> None:
+        """Keep a file, or a directory with all that is in it, as artefacts."""
+        ...
+
+    def end(self, status: Status) -> None:
+        """Close the run; called exactly once for each begin or resume."""
+        ...

@@ -1,0 +1,32 @@
+"""No tracking."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from train.config import TrackingConfig
+from train.tracking.base import Status
+
+
+class NoTracker:
+    """Records nothing; the run directory has everything but the history across runs."""
+
+    def __init__(self, config: TrackingConfig) -> None:
+        pass
+
+    def begin(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> str:
+        return "untracked"
+
+    def resume(self, run_id: str) -> None:
+        pass
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        pass
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        pass
+
+    def log_files(self, path: Path, under: str | None = None) -> None:
+        pass
+
+    def end(self, status: Status) -> None:
+        pass

@@ -1,0 +1,136 @@
+"""The step `fit`: data, split, training."""
+
+import time
+from dataclasses import asdict
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from model.architectures import build
+from model.explain import check_head
+from model.manifest import Provenance
+from train.config import dump_config
+from train.data import Dataset
+from train.loop import Epoch, Progress, choose_device, fit, seed_everything
+from train.provenance import provenance
+from train.run import SPLIT, Run
+from train.split import PARTS, Part, digest_of_test_split, make_split, read_split, write_split
+from train.tracking import Tracker
+
+TRAINING = "training.json"
+
+
+class Training(BaseModel):
+    """What fit leaves behind beside the checkpoints."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    provenance: Provenance
+    history: list[Epoch]
+    best_epoch: int
+    best_val_macro_f1: float
+
+
+def run_fit(run: Run) -> Training:
+    """Train the network of a configuration.
+
+    Raises:
+        SightlineError: the configuration, the data or the split is unfit; nothing is trained.
+    """
+    config, console = run.config, run.console
+    seed_everything(config.seed)
+    # Everything that can be wrong is looked at before a run is opened or data decoded.
+    choose_device(config.loop.device)
+    data = run.data
+    network = build(config.model.architecture, len(data.classes), config.model.options)
+    check_head(network.head)
+    parts = _split(run, data)
+    run.forget()
+    write_split(run.path / SPLIT, data.samples, data.classes, parts)
+    console.say(_describe(data, parts))
+    params = {key: str(value) for key, value in _flat(config.model_dump(mode="json")).items()}
+    with run.tracked({"params": params, "tags": {"step": "fit", "model": config.name}}) as tracker:
+        started = time.monotonic()
+        progress = _progress(run, tracker)
+        history = fit(network, data, run.indices("train"), run.indices("val"), config, progress)
+        best = max(history, key=lambda epoch: (epoch.val_macro_f1, -epoch.val_loss))
+        training = Training(
+            provenance=provenance(
+                config,
+                data.fingerprint,
+                digest_of_test_split(data.samples, parts, data.fingerprint),
+                time.monotonic() - started,
+                len(history),
+            ),
+            history=history,
+            best_epoch=best.epoch,
+            best_val_macro_f1=best.val_macro_f1,
+        )
+        file = run.write(TRAINING, training)
+        origin = training.provenance
+        tracker.set_tags(
+            {
+                "git_commit": str(origin.git_commit),
+                "git_dirty": str(origin.git_dirty),
+                "data_fingerprint": origin.data_fingerprint,
+                "hardware": origin.hardware,
+            }
+        )
+        for path in (file, run.path / SPLIT, run.write("config.json", dump_config(config))):
+            tracker.log_files(path)
+    console.say(
+        f"trained {len(history)} epochs in {origin.trained_seconds:.0f} s; "
+        f"best macro-F1 on validation {best.val_macro_f1:.3f} in epoch {best.epoch}"
+    )
+    return training
+
+
+def _split(run: Run, data: Dataset) -> list[Part]:
+    config = run.config
+    given = config.data.split.file
+    if given is not None:
+        return read_split(given, data.samples, data.classes)
+    return make_split(data.samples, data.classes, config.data.split, config.seed)
+
+
+def _progress(run: Run, tracker: Tracker) -> Progress:
+    console = run.console
+    bar = [console.bar("epoch 1", "steps")]
+
+    def on_step(done: int, total: int, loss: float) -> None:
+        bar[0](done, total)
+
+    def on_epoch(epoch: Epoch, improved: bool) -> None:
+        figures = {key: float(value) for key, value in asdict(epoch).items() if key != "epoch"}
+        tracker.log_metrics(figures, step=epoch.epoch)
+        console.say(
+            f"epoch {epoch.epoch:3d}  train loss {epoch.train_loss:.3f}  "
+            f"val loss {epoch.val_loss:.3f}  val macro-F1 {epoch.val_macro_f1:.3f}  "
+            f"{epoch.seconds:.1f} s{'  *' if improved else ''}"
+        )
+        bar[0] = console.bar(f"epoch {epoch.epoch + 1}", "steps")
+
+    return Progress(on_step, on_epoch)
+
+
+def _describe(data: Dataset, parts: list[Part]) -> str:
+    lines = [f"{len(data.samples)} images, {len({s.group for s in data.samples})} patients"]
+    for label, info in enumerate(data.classes):
+        counts = [
+            sum(s.label == label and p == part for s, p in zip(data.samples, parts, strict=True))
+            for part in PARTS
+        ]
+        shares = ", ".join(f"{count} {part}" for count, part in zip(counts, PARTS, strict=True))
+        lines.append(f"  {info.key}: {shares}")
+    device = "GPU" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    return "\n".join([*lines, f"device: {device}"])
+
+
+def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
