@@ -20,10 +20,10 @@ def augment(image: Tensor, config: AugmentConfig, generator: torch.Generator) ->
     Returns:
         uint8 [B, H, W, 3], on the device of `image`.
     """
-    x = image.permute(0, 3, 1, 2).float()
+    x = _expose(image, config, generator).permute(0, 3, 1, 2)
     grid = _grid(len(x), x.shape[2], x.shape[3], config, generator).to(x.device)
     x = F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return _expose(x, config, generator).permute(0, 2, 3, 1)
+    return x.clamp(0.0, 255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def _uniform(count: int, amount: float, generator: torch.Generator) -> Tensor:
@@ -46,12 +46,19 @@ def _grid(
     return F.affine_grid(theta, [count, 3, height, width], align_corners=False)
 
 
-def _expose(x: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    def per_image(amount: float) -> Tensor:
-        return _uniform(len(x), amount, generator).view(-1, 1, 1, 1).to(x.device)
+def _expose(image: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Gamma, contrast about the image's own mean, and brightness, as one table per image.
 
-    unit = (x / 255.0).clamp(0.0, 1.0) ** torch.exp(per_image(config.gamma))
-    centre = unit.mean(dim=(1, 2, 3), keepdim=True)
-    unit = (unit - centre) * (1.0 + per_image(config.contrast)) + centre
-    unit = unit + per_image(config.brightness)
-    return unit.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
+    There are 256 values to compute for each image, and not one for each pixel.
+    """
+    count = len(image)
+    gamma = torch.exp(_uniform(count, config.gamma, generator))[:, None]
+    contrast = 1.0 + _uniform(count, config.contrast, generator)[:, None]
+    brightness = _uniform(count, config.brightness, generator)[:, None]
+    mean = image.float().mean(dim=(1, 2, 3)).cpu()[:, None] / 255.0
+    levels = torch.linspace(0.0, 1.0, 256).expand(count, -1) ** gamma
+    table = ((levels - mean**gamma) * contrast + mean**gamma + brightness).clamp(0.0, 1.0) * 255.0
+    offset = 256 * torch.arange(count, device=image.device, dtype=torch.int32)
+    index = image.int() + offset.view(-1, 1, 1, 1)
+    exposed: Tensor = table.flatten().to(image.device)[index]
+    return exposed

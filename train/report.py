@@ -97,7 +97,9 @@ def _history(axes: Axes, training: Training) -> None:
     epochs = [epoch.epoch for epoch in training.history]
     axes.plot(epochs, [e.train_loss for e in training.history], color=_GREY, label="training loss")
     axes.plot(epochs, [e.val_loss for e in training.history], color=_RED, label="validation loss")
-    axes.set(xlabel="epoch", ylabel="loss", title="Training")
+    # The first epochs may overshoot by far, and would flatten all that follows.
+    highest = 1.5 * max(epoch.train_loss for epoch in training.history)
+    axes.set(xlabel="epoch", ylabel="loss", title="Training", ylim=(0.0, highest))
     right = axes.twinx()
     right.plot(
         epochs, [e.val_macro_f1 for e in training.history], color=_BLUE, label="validation macro-F1"
@@ -105,7 +107,7 @@ def _history(axes: Axes, training: Training) -> None:
     right.set(ylim=(0, 1.02), ylabel="macro-F1")
     right.axvline(training.best_epoch, color=_BLUE, linewidth=0.8, linestyle=":")
     lines = [*axes.get_lines(), right.get_lines()[0]]
-    right.legend(lines, [str(line.get_label()) for line in lines], loc="lower left", fontsize=8)
+    right.legend(lines, [str(line.get_label()) for line in lines], loc="center right", fontsize=8)
 
 
 def _galleries(right: SubFigure, wrong: SubFigure, run: Run, answers: Answers) -> None:
