@@ -56,6 +56,10 @@ serve: $(STAMP) ## The demo, then its endpoint and web page until interrupted
 test: $(STAMP) ## Every test that needs neither a cluster nor a quiet machine (PYTEST_ARGS=...)
 	$(PY) -m pytest -m "not cluster and not bench" $(PYTEST_ARGS)
 
+.PHONY: bench
+bench: $(STAMP) ## The measurements, on a quiet machine; figures in build/bench
+	$(PY) -m pytest -m bench --capture=no --quiet tests/bench
+
 .PHONY: lint lint-python lint-types lint-shell lint-yaml lint-docker
 lint: lint-python lint-types lint-shell lint-yaml lint-docker ## All static checks
 
