@@ -1,4 +1,4 @@
-"""What the explanation costs: the same ONNX session with and without the `cam` output."""
+"""What the explanation costs: the exported graph against the same graph with the map cut off."""
 
 import json
 import statistics
@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from onnx.utils import extract_model
 
 from model.architectures import build
 from model.explain import ExplainedClassifier
@@ -26,25 +27,26 @@ FIGURES = Path("build/bench/cam.json")
 def test_cost_of_the_cam_over_a_prediction(name: str, batch: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     to_onnx(ExplainedClassifier(build(name, 3)).eval(), RULE, tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    # Leaving the output out of a request is not enough: the runtime computes it all the same.
+    extract_model(tmp_path / "model.onnx", tmp_path / "bare.onnx", ["image"], ["probabilities"])
+    bare, explained = (
+        onnxruntime.InferenceSession(tmp_path / file) for file in ("bare.onnx", "model.onnx")
+    )
     image = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), dtype=np.uint8)
-    seconds: dict[str, list[float]] = {"plain": [], "explained": []}
+    seconds: dict[str, list[float]] = {"bare": [], "explained": []}
     for turn in range(ROUNDS + 5):
         # In turns, so that a machine that slows down slows both.
-        for kind, outputs in (
-            ("plain", ["probabilities"]),
-            ("explained", ["probabilities", "cam"]),
-        ):
+        for kind, session in (("bare", bare), ("explained", explained)):
             started = time.perf_counter()
-            session.run(outputs, {"image": image})
+            session.run(None, {"image": image})
             if turn >= 5:
                 seconds[kind].append(time.perf_counter() - started)
-    pairs = zip(seconds["explained"], seconds["plain"], strict=True)
-    ratios = sorted(explained / plain for explained, plain in pairs)
+    pairs = zip(seconds["explained"], seconds["bare"], strict=True)
+    ratios = sorted(one / other for one, other in pairs)
     row = {
         "network": name,
         "batch": batch,
-        "plain_ms": 1e3 * statistics.median(seconds["plain"]),
+        "bare_ms": 1e3 * statistics.median(seconds["bare"]),
         "ratio_min": ratios[0],
         "ratio_median": statistics.median(ratios),
         "ratio_max": ratios[-1],
