@@ -40,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         print(f"error: {validation_message(error)}", file=sys.stderr)
         return EXIT_ERROR
+    except OSError as error:
+        # A folder that cannot be written, a full disk: the system's words name path and reason.
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -15,5 +15,9 @@ class RunError(SightlineError):
     """A run directory lacks what a step needs; says which step writes it."""
 
 
+class TrackingError(SightlineError):
+    """The tracker's store or registry cannot be used; names its address."""
+
+
 class TrainingError(SightlineError):
     """Training went numerically wrong."""

@@ -14,7 +14,7 @@ from model.errors import SightlineError
 from train.errors import ConfigError
 from train.gate import Verdict, judge
 from train.run import Run
-from train.tracking.mlflow import MlflowTracker, tracking_uri
+from train.tracking.mlflow import MlflowTracker, talking_to, tracking_uri
 
 RELEASE = "release.json"
 
@@ -41,10 +41,14 @@ def run_release(run: Run) -> Release:
         raise ConfigError(
             f"tracking.tracker is {config.tracking.tracker!r}; a release needs a registry: mlflow"
         )
-    with run.tracked() as tracking, tempfile.TemporaryDirectory() as scratch:
+    uri, alias = tracking_uri(config.tracking), config.release.alias
+    with (
+        run.tracked() as tracking,
+        talking_to(uri),
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         tracker = cast(MlflowTracker, tracking)
-        client, alias = tracker.client, config.release.alias
-        uri = tracking_uri(config.tracking)
+        client = tracker.client
         current = _version_under(client, config.name, alias)
         champion = None if current is None else _download(current, uri, Path(scratch))
         verdict = judge(run, bundle, champion, None if current is None else str(current.version))

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from train.checkpoint import BEST, load_weights
 from train.config import TrainConfig, dump_config, override
 from train.console import Console
 from train.data import Dataset, load_dataset
-from train.errors import ConfigError, RunError
+from train.errors import ConfigError, RunError, TrackingError
 from train.split import Part, indices, read_split
 from train.tracking import Tracker, make_tracker
 
@@ -147,12 +147,15 @@ class Run:
         try:
             yield tracker
         except KeyboardInterrupt:
-            tracker.end("KILLED")
+            with suppress(TrackingError):
+                tracker.end("KILLED")
             raise
         except BaseException as error:
-            if isinstance(error, SightlineError):
-                tracker.set_tags({"error": str(error)[:4000]})
-            tracker.end("FAILED")
+            # A store that is gone must not hide what went wrong.
+            with suppress(TrackingError):
+                if isinstance(error, SightlineError):
+                    tracker.set_tags({"error": str(error)[:4000]})
+                tracker.end("FAILED")
             raise
         else:
             tracker.end("FINISHED")

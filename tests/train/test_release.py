@@ -10,7 +10,7 @@ from model.errors import BundleError, SightlineError
 from train.__main__ import EXIT_REFUSED, main
 from train.config import override
 from train.console import Console
-from train.errors import ConfigError, RunError, TrainingError
+from train.errors import ConfigError, RunError, TrackingError, TrainingError
 from train.gate import (
     decide_against_champion,
     decide_without_champion,
@@ -172,5 +172,5 @@ def test_a_step_that_breaks_leaves_no_run_running(
 
 def test_an_unusable_store_is_named(run: Run) -> None:
     unusable = with_overrides(run, "tracking.uri=sqlite:////proc/nowhere/mlflow.db")
-    with pytest.raises((SightlineError, OSError), match="proc"):
+    with pytest.raises(TrackingError, match=r"MLflow at sqlite:////proc/nowhere"):
         run_release(unusable)

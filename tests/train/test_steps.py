@@ -103,6 +103,22 @@ def test_a_failing_fit_leaves_no_results_of_an_earlier_one(config: Path, tmp_pat
     assert left == {"config.json", "split.csv", "tracking.json", "cache"}
 
 
+def test_an_output_that_cannot_be_written_is_named(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert main(["fit", "--config", str(config), f"output={tmp_path / 'file' / 'run'}"]) == 2
+    assert re.search(r"^error: .*/file", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_wrong_options_of_the_network_are_named_before_anything_is_trained(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "--config", str(config), "model.options={width: wide}"]) == 2
+    assert "field width is 'wide'" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "tracking.json").exists()
+
+
 def test_no_bar_is_drawn_where_there_is_no_terminal(config: Path) -> None:
     done = subprocess.run(
         check=False,

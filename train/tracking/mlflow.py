@@ -3,15 +3,16 @@
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from model.errors import SightlineError
 from train.config import TrackingConfig
+from train.errors import TrackingError
 from train.tracking.base import Status
 
 _LONGEST_PARAM = 6000
@@ -27,21 +28,32 @@ def connect(config: TrackingConfig) -> MlflowClient:
     """A client of the store.
 
     Raises:
-        SightlineError: the store cannot be reached; names its address.
+        TrackingError: the store cannot be used; names its address.
     """
     uri = tracking_uri(config)
     # The first use of a new sqlite store logs every migration of its schema.
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with talking_to(uri):
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
-    except (MlflowException, OSError) as error:
-        raise SightlineError(f"MLflow at {uri} cannot be used: {error}") from error
     return client
+
+
+@contextmanager
+def talking_to(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises into an error that names the store.
+
+    Raises:
+        TrackingError: instead of MLflow's own.
+    """
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"MLflow at {uri} cannot be used: {error}") from error
 
 
 class MlflowTracker:
@@ -49,43 +61,44 @@ class MlflowTracker:
 
     def __init__(self, config: TrackingConfig) -> None:
         self._config = config
+        self._uri = tracking_uri(config)
         self.client = connect(config)
         self.run_id = ""
 
     def begin(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> str:
-        run = self.client.create_run(self._experiment(), run_name=name, tags=dict(tags))
-        self.run_id = run.info.run_id
         rows = [Param(key, value[:_LONGEST_PARAM]) for key, value in params.items()]
-        self.client.log_batch(self.run_id, params=rows)
+        with talking_to(self._uri):
+            run = self.client.create_run(self._experiment(), run_name=name, tags=dict(tags))
+            self.run_id = run.info.run_id
+            self.client.log_batch(self.run_id, params=rows)
         return self.run_id
 
     def resume(self, run_id: str) -> None:
-        try:
+        with talking_to(self._uri):
             self.client.update_run(run_id, status="RUNNING")
-        except MlflowException as error:
-            uri = tracking_uri(self._config)
-            raise SightlineError(f"run {run_id} is not in MLflow at {uri}: {error}") from error
         self.run_id = run_id
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         now_ms = int(time.time() * 1000)
         rows = [Metric(key, value, now_ms, step) for key, value in metrics.items()]
-        self.client.log_batch(self.run_id, metrics=rows)
+        with talking_to(self._uri):
+            self.client.log_batch(self.run_id, metrics=rows)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+        with talking_to(self._uri):
+            self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
 
     def log_files(self, path: Path, under: str | None = None) -> None:
-        if path.is_dir():
-            self.client.log_artifacts(self.run_id, str(path), under)
-        else:
-            self.client.log_artifact(self.run_id, str(path), under)
+        log = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
+        with talking_to(self._uri):
+            log(self.run_id, str(path), under)
 
     def end(self, status: Status) -> None:
-        self.client.set_terminated(self.run_id, status)
+        with talking_to(self._uri):
+            self.client.set_terminated(self.run_id, status)
 
     def _experiment(self) -> str:
-        name, uri = self._config.experiment, tracking_uri(self._config)
+        name, uri = self._config.experiment, self._uri
         found = self.client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
