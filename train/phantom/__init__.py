@@ -6,7 +6,6 @@ No patient was ever imaged for it, and nothing learnt from it says anything abou
 from train.phantom.dataset import (
     CLASSES,
     Balance,
-    PhantomClass,
     PhantomConfig,
     PhantomSummary,
     Progress,
@@ -16,7 +15,6 @@ from train.phantom.dataset import (
 __all__ = [
     "CLASSES",
     "Balance",
-    "PhantomClass",
     "PhantomConfig",
     "PhantomSummary",
     "Progress",

@@ -1,30 +1,32 @@
 """What can be chosen about a phantom."""
 
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self, get_args
 
 from pydantic import BaseModel, Field, model_validator
 
+from model.manifest import ClassInfo
+
 Label = Literal["normal", "nodule", "infiltrate"]
-Severity = Literal["none", "low", "moderate", "high"]
+LABELS: tuple[Label, ...] = get_args(Label)
 
-
-class PhantomClass(NamedTuple):
-    key: Label
-    name: str
-    description: str
-    severity: Severity
-
-
-CLASSES: tuple[PhantomClass, ...] = (
-    PhantomClass("normal", "Normal", "Both lungs are clear; nothing unusual is seen.", "none"),
-    PhantomClass(
-        "nodule", "Nodule", "A small, round spot with a clear border in the lung.", "high"
+CLASSES: tuple[ClassInfo, ...] = (
+    ClassInfo(
+        key="normal",
+        name="Normal",
+        description="Both lungs are clear; nothing unusual is seen.",
+        severity="none",
     ),
-    PhantomClass(
-        "infiltrate",
-        "Infiltrate",
-        "A patchy, cloudy area in the lung, as in pneumonia.",
-        "moderate",
+    ClassInfo(
+        key="nodule",
+        name="Nodule",
+        description="A small, round spot with a clear border in the lung.",
+        severity="high",
+    ),
+    ClassInfo(
+        key="infiltrate",
+        name="Infiltrate",
+        description="A patchy, cloudy area in the lung, as in pneumonia.",
+        severity="moderate",
     ),
 )
 

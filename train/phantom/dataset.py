@@ -17,13 +17,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from train.phantom.config import CLASSES, Balance, PhantomClass, PhantomConfig
+from train.phantom.config import CLASSES, Balance, PhantomConfig
 from train.phantom.patient import Patient, Record, plan_patients, write_patient
 
 __all__ = [
     "CLASSES",
     "Balance",
-    "PhantomClass",
     "PhantomConfig",
     "PhantomSummary",
     "Progress",

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from train.phantom.anatomy import sample_anatomy
-from train.phantom.config import CLASSES, Label, PhantomConfig
+from train.phantom.config import LABELS, Label, PhantomConfig
 from train.phantom.distractors import distractors
 from train.phantom.film import expose, project_mask, sample_view
 from train.phantom.lesion import FINDINGS
@@ -58,7 +58,7 @@ def plan_patients(config: PhantomConfig) -> list[Patient]:
 
 def _quotas(config: PhantomConfig) -> dict[Label, int]:
     """Images of each class, by the largest remainder, at least one."""
-    weights = {c.key: float(getattr(config.balance, c.key)) for c in CLASSES}
+    weights = {label: float(getattr(config.balance, label)) for label in LABELS}
     total = sum(weights.values())
     exact = {label: config.images * weight / total for label, weight in weights.items()}
     quotas = {label: max(1, int(share)) for label, share in exact.items()}
