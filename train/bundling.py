@@ -56,7 +56,6 @@ def run_export(run: Run) -> Bundle:
     with run.tracked() as tracker:
         maker = _Maker(run, training, evaluation)
         bundle = write_bundle(run.bundle_path, maker.fill, maker.describe)
-        tracker.log_files(bundle.path, "bundle")
         tracker.log_metrics(
             {f"parity/{name}": diff.probabilities for name, diff in maker.parity.items()}
             | {"parity/cam": maker.parity["autograd"].cam}

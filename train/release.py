@@ -52,6 +52,7 @@ def run_release(run: Run) -> Release:
         current = _version_under(client, config.name, alias)
         champion = None if current is None else _download(current, uri, Path(scratch))
         verdict = judge(run, bundle, champion, None if current is None else str(current.version))
+        tracker.log_files(bundle.path, _artifact_path(bundle))
         made = _register(client, tracker.run_id, bundle, config.name)
         version = str(made.version)
         tags = {
@@ -115,10 +116,15 @@ def _register(client: MlflowClient, run_id: str, bundle: Bundle, name: str) -> M
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    source = f"{client.get_run(run_id).info.artifact_uri}/bundle"
+    source = f"{client.get_run(run_id).info.artifact_uri}/{_artifact_path(bundle)}"
     return client.create_model_version(
         name, source, run_id, description=_description(bundle), tags={"run": run_id}
     )
+
+
+def _artifact_path(bundle: Bundle) -> str:
+    # By content: a later export of the same run must not change what a version stands for.
+    return f"bundle-{bundle.digest[:16]}"
 
 
 def _description(bundle: Bundle) -> str:

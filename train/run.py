@@ -14,11 +14,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
 from model.architectures import Classifier, build
-from model.bundle import validation_message
+from model.bundle import MANIFEST, validation_message
 from model.errors import SightlineError
 from model.image import DecodeRule
 from train.atomic import write_text
-from train.checkpoint import BEST, load_weights
+from train.checkpoint import BEST, LAST, load_weights
 from train.config import TrainConfig, dump_config, override
 from train.console import Console
 from train.data import Dataset, load_dataset
@@ -30,6 +30,7 @@ CONFIG = "config.json"
 SPLIT = "split.csv"
 TRACKING = "tracking.json"
 BUNDLE = "bundle"
+RESULTS = (BEST, LAST, SPLIT, TRACKING, "training.json", "evaluation.json", "release.json")
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -103,12 +104,14 @@ class Run:
         return load_weights(network, self.path / BEST)
 
     def forget(self) -> None:
-        """Remove what an earlier training left here: it would pass for this one's results."""
-        for file in self.path.iterdir():
-            if file.is_dir() and file.name == BUNDLE:
-                shutil.rmtree(file)
-            elif file.is_file() and file.name != CONFIG:
-                file.unlink()
+        """Remove what an earlier training left here: it would pass for this one's results.
+
+        Only files that the steps write are touched; the folder may hold the user's own as well.
+        """
+        for name in RESULTS:
+            (self.path / name).unlink(missing_ok=True)
+        if (self.bundle_path / MANIFEST).is_file():
+            shutil.rmtree(self.bundle_path)
 
     def write(self, name: str, content: str | BaseModel | dict[str, Any]) -> Path:
         """Write a text or JSON file of the run directory, whole or not at all."""

@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 from model.bundle import Bundle
 from model.errors import BundleError, SightlineError
 from train.__main__ import EXIT_REFUSED, main
+from train.bundling import run_export
 from train.config import override
 from train.console import Console
 from train.errors import ConfigError, RunError, TrackingError, TrainingError
@@ -75,9 +76,25 @@ def test_the_registered_artefact_is_the_bundle(run: Run, tmp_path: Path) -> None
     version = client(run).get_model_version(run.config.name, "1")
     assert version.run_id is not None
     assert version.source is not None
-    fetched = client(run).download_artifacts(version.run_id, "bundle", str(tmp_path))
+    fetched = client(run).download_artifacts(
+        version.run_id, version.source.rsplit("/", 1)[1], str(tmp_path)
+    )
     Bundle.open(Path(fetched)).verify()
-    assert version.source.endswith("/bundle")
+    assert version.source.endswith(f"/bundle-{Bundle.open(run.bundle_path).digest[:16]}")
+
+
+def test_a_later_export_does_not_change_a_released_version(run: Run, tmp_path: Path) -> None:
+    digest = Bundle.open(run.bundle_path).digest
+    run_release(run)
+    run_export(with_overrides(run, "export.int8=false"))
+    assert Bundle.open(run.bundle_path).digest != digest
+    version = client(run).get_model_version(run.config.name, "1")
+    assert version.run_id is not None
+    assert version.source is not None
+    name = version.source.rsplit("/", 1)[1]
+    fetched = Bundle.open(Path(client(run).download_artifacts(version.run_id, name, str(tmp_path))))
+    fetched.verify()
+    assert fetched.digest == digest == version.tags["bundle_sha256"]
 
 
 def test_an_equal_model_is_compared_and_promoted(run: Run) -> None:
@@ -151,7 +168,7 @@ def test_every_step_is_recorded_in_one_finished_run(exported: Run) -> None:
         recorded.data.metrics
     )
     files = {item.path for item in store.list_artifacts(recorded.info.run_id)}
-    assert {"bundle", "split.csv", "config.json", "training.json", "evaluation.json"} <= files
+    assert {"split.csv", "config.json", "training.json", "evaluation.json"} <= files
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,16 @@ def test_wrong_options_of_the_network_are_named_before_anything_is_trained(
     assert not (tmp_path / "run" / "tracking.json").exists()
 
 
+def test_fit_leaves_files_alone_that_are_not_its_own(config: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "run"
+    (mine / "bundle").mkdir(parents=True)
+    for name in ("notes.txt", "mlflow.db", "labels.csv", "bundle/thesis.tex"):
+        (mine / name).write_text("years of work")
+    assert main(["fit", "--config", str(config), "tracking.tracker=none"]) == 0
+    for name in ("notes.txt", "mlflow.db", "labels.csv", "bundle/thesis.tex"):
+        assert (mine / name).read_text() == "years of work"
+
+
 def test_no_bar_is_drawn_where_there_is_no_terminal(config: Path) -> None:
     done = subprocess.run(
         check=False,
