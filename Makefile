@@ -45,11 +45,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 .PHONY: demo
-demo: $(STAMP) ## Train on generated images, release a bundle and draw its report, on this machine
+demo: $(STAMP) ## Generate images, train, release, serve and ask once, on this machine
 	$(PY) -m train demo
 
 .PHONY: serve
-serve: $(STAMP) ## The demo, then its endpoint and web page until interrupted
+serve: $(STAMP) ## The demo, with the server left up until interrupted
 	$(PY) -m train demo --serve
 
 .PHONY: test

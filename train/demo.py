@@ -19,7 +19,7 @@ from typing import Any
 
 from model.errors import SightlineError
 from model.manifest import Manifest
-from train.atomic import write_atomically
+from train.atomic import write_atomically, write_text
 from train.bundling import REPORT, run_export
 from train.config import load_config
 from train.console import Console
@@ -73,8 +73,7 @@ def run_demo(
             answer = _ask(port, f"/v2/models/{release.model_name}/infer", image)
         write_atomically(demo / "overlay.png", lambda stream: stream.write(answer["overlay"]))
         summary = _summary(evaluation, bundle.manifest, release, answer, seconds)
-        run_summary = json.dumps(summary, indent=2) + "\n"
-        write_atomically(demo / "summary.json", lambda s: s.write(run_summary.encode()))
+        write_text(demo / "summary.json", json.dumps(summary, indent=2) + "\n")
         console.say(_table(summary, bundle.manifest, answer, image, demo))
         if serve:
             _wait(port, release.model_name, image, console)
