@@ -5,11 +5,13 @@
     python -m train evaluate|export|release --run DIR [key=value ...]
     python -m train demo [--serve]
 
-Exit codes: 0 done, 1 unexpected failure, 2 an error that is yours to mend, 3 refused by the gate.
+Exit codes: 0 done, 1 unexpected failure, 2 an error that is yours to mend, 3 refused by the gate,
+143 ended by SIGTERM.
 """
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +24,7 @@ from train.console import Console
 
 EXIT_ERROR = 2
 EXIT_REFUSED = 3
+EXIT_TERMINATED = 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = _parser().parse_args(arguments)
     console = Console()
+    # Kubernetes ends a Job so. As an exception it closes the tracked run and stops what was started.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         code: int = options.step(options, console)
     except SightlineError as error:
@@ -47,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return code
 
 

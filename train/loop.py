@@ -72,17 +72,17 @@ def fit(
     """
     loop = config.loop
     device = choose_device(loop.device)
-    steps = len(train) // loop.batch_size
-    if steps == 0:
-        raise ConfigError(
-            f"loop.batch_size is {loop.batch_size}; there are only {len(train)} training images"
-        )
+    steps = steps_per_epoch(len(train), loop)
     generator = torch.Generator().manual_seed(config.seed)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = AdamW(_parameter_groups(network, loop), lr=loop.learning_rate)
     schedule = LambdaLR(optimiser, lambda step: _learning_rate_factor(step, steps, loop))
     amp = loop.amp == "auto" and device.type == "cuda"
-    half = torch.bfloat16 if amp and torch.cuda.is_bf16_supported() else torch.float16
+    half = (
+        torch.bfloat16
+        if amp and torch.cuda.is_bf16_supported(including_emulation=False)
+        else torch.float16
+    )
     # bfloat16 has the range of float32 and needs no loss scaling; float16 does.
     scaler = torch.amp.GradScaler(device.type, enabled=amp and half is torch.float16)
     labels = torch.from_numpy(data.labels)
@@ -141,6 +141,15 @@ def fit(
         if since_best >= loop.patience:
             break
     return history
+
+
+def steps_per_epoch(images: int, loop: LoopConfig) -> int:
+    """Whole batches in an epoch; at least one is needed."""
+    if images < loop.batch_size:
+        raise ConfigError(
+            f"loop.batch_size is {loop.batch_size}; there are only {images} training images"
+        )
+    return images // loop.batch_size
 
 
 def choose_device(wanted: str) -> torch.device:

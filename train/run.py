@@ -149,7 +149,7 @@ class Run:
             raise RunError(f"{file} is missing; `python -m train fit` writes it")
         try:
             yield tracker
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             with suppress(TrackingError):
                 tracker.end("KILLED")
             raise

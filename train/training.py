@@ -11,11 +11,11 @@ from model.explain import check_head
 from model.manifest import Provenance
 from train.config import dump_config
 from train.data import Dataset
-from train.loop import Epoch, Progress, choose_device, fit, seed_everything
+from train.loop import Epoch, Progress, choose_device, fit, seed_everything, steps_per_epoch
 from train.provenance import provenance
 from train.run import SPLIT, Run
 from train.split import PARTS, Part, digest_of_test_split, make_split, read_split, write_split
-from train.tracking import Tracker
+from train.tracking import Tracker, make_tracker
 
 TRAINING = "training.json"
 
@@ -45,6 +45,8 @@ def run_fit(run: Run) -> Training:
     network = build(config.model.architecture, len(data.classes), config.model.options)
     check_head(network.head)
     parts = _split(run, data)
+    steps_per_epoch(parts.count("train"), config.loop)
+    make_tracker(config.tracking)
     run.forget()
     write_split(run.path / SPLIT, data.samples, data.classes, parts)
     console.say(_describe(data, parts))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from mlflow import MlflowClient
 from PIL import Image
 
 from train.__main__ import main
@@ -127,6 +128,33 @@ def test_fit_leaves_files_alone_that_are_not_its_own(config: Path, tmp_path: Pat
     assert main(["fit", "--config", str(config), "tracking.tracker=none"]) == 0
     for name in ("notes.txt", "mlflow.db", "labels.csv", "bundle/thesis.tex"):
         assert (mine / name).read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    "mistake", ["loop.batch_size=1000", "tracking.uri=sqlite:////proc/nowhere/mlflow.db"]
+)
+def test_a_mistake_in_the_next_fit_keeps_the_results_of_this_one(
+    config: Path, tmp_path: Path, mistake: str
+) -> None:
+    assert main(["fit", "--config", str(config)]) == 0
+    names = ("best.pt", "last.pt", "split.csv", "training.json", "tracking.json")
+    before = {name: (tmp_path / "run" / name).read_bytes() for name in names}
+    assert main(["fit", "--config", str(config), mistake]) == 2
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in names} == before
+
+
+def test_sigterm_ends_the_tracked_run(config: Path, tree: dict[str, Any], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "train", "fit", "--config", str(config), "loop.epochs=500"]
+    process = subprocess.Popen([*command, "loop.patience=500"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch   1"):
+            break
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    run_id = json.loads((tmp_path / "run" / "tracking.json").read_text())["run_id"]
+    assert MlflowClient(tree["tracking"]["uri"]).get_run(run_id).info.status == "KILLED"
 
 
 def test_no_bar_is_drawn_where_there_is_no_terminal(config: Path) -> None:
