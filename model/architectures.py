@@ -8,10 +8,11 @@ pooling, so the gradient of a class with respect to the feature map is constant 
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 from torchvision import models
 
+from model.bundle import validation_message
 from model.errors import SightlineError
 
 
@@ -66,8 +67,8 @@ def build(name: str, classes: int, options: dict[str, Any] | None = None) -> Cla
         options: settings of the architecture; an unknown one is an error.
 
     Raises:
-        SightlineError: unknown name or fewer than two classes.
-        pydantic.ValidationError: an option is unknown or out of range.
+        SightlineError: unknown name, fewer than two classes, or an option that is unknown or out
+            of range.
     """
     if name not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
@@ -75,7 +76,14 @@ def build(name: str, classes: int, options: dict[str, Any] | None = None) -> Cla
     if classes < 2:
         raise SightlineError(f"classes is {classes}; a classifier needs at least 2")
     builder, schema = ARCHITECTURES[name]
-    return builder(classes, schema.model_validate(options or {}))
+    try:
+        checked = schema.model_validate(options or {})
+    except ValidationError as error:
+        accepted = ", ".join(schema.model_fields) or "none"
+        raise SightlineError(
+            f"{validation_message(error, 'model.options')}; options of {name}: {accepted}"
+        ) from error
+    return builder(classes, checked)
 
 
 def _baseline(classes: int, options: BaselineOptions) -> Classifier:

@@ -1,7 +1,6 @@
 """The released artefact: a directory with a manifest, written whole or not at all."""
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -118,7 +117,8 @@ def write_bundle(
     Raises:
         BundleError: `path` exists and is no bundle.
     """
-    if path.exists() and not (path / MANIFEST).is_file() and any(path.iterdir()):
+    bundle = (path / MANIFEST).is_file()
+    if path.exists() and not bundle and (not path.is_dir() or any(path.iterdir())):
         raise BundleError(f"{path} exists and holds no {MANIFEST}; it is not overwritten")
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -149,10 +149,17 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def validation_message(error: ValidationError) -> str:
-    """One line for the first thing wrong: the field, its value, and what is accepted."""
+def validation_message(error: ValidationError, within: str = "") -> str:
+    """One line for the first thing wrong: the field, its value, and what is accepted.
+
+    Args:
+        error: of pydantic.
+        within: key of the section that was validated, where it is not the whole.
+    """
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    # For a union pydantic puts in the branch that it tried, such as `list[ClassInfo]`.
+    parts = [str(part) for part in first["loc"] if "[" not in str(part)]
+    field = ".".join([within, *parts] if within else parts) or "(top level)"
     value: Any = first["input"]
     shown = repr(value) if isinstance(value, str | int | float | bool | None) else ""
     more = error.error_count() - 1
@@ -180,13 +187,16 @@ def _read_manifest(file: Path) -> Manifest:
 def _replace_directory(new: Path, target: Path) -> None:
     # A directory with files in it cannot be replaced in one step: the old one is moved aside first
     # and brought back should the second step fail.
-    old = target.with_name(f".{target.name}.old-{os.getpid()}")
-    if target.exists():
-        target.rename(old)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    old = aside / target.name
     try:
-        new.rename(target)
-    except OSError:
-        with suppress(FileNotFoundError):
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
+        try:
+            new.rename(target)
+        except OSError:
+            with suppress(FileNotFoundError):
+                old.rename(target)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

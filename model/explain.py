@@ -61,9 +61,9 @@ class ExplainedClassifier(nn.Module):
             raise ValueError(f"temperature is {temperature}; it must be greater than 0")
         check_head(classifier.head)
         self.classifier = classifier
-        scale = 255.0
-        self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1) * scale)
-        self.register_buffer("std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1) * scale)
+        mean, std = _statistics()
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
         self.register_buffer("temperature", torch.tensor(float(temperature)))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,10 +77,14 @@ class ExplainedClassifier(nn.Module):
 
 def normalise(image: Tensor) -> Tensor:
     """uint8 [B, H, W, 3] -> the network's float input [B, 3, H, W], as inside the graph."""
-    x = image.permute(0, 3, 1, 2).float()
-    mean = torch.tensor(IMAGE_MEAN, device=x.device).view(1, 3, 1, 1) * 255.0
-    std = torch.tensor(IMAGE_STD, device=x.device).view(1, 3, 1, 1) * 255.0
-    return (x - mean) / std
+    mean, std = (each.to(image.device) for each in _statistics())
+    return (image.permute(0, 3, 1, 2).float() - mean) / std
+
+
+def _statistics() -> tuple[Tensor, Tensor]:
+    """Means and deviations for values of 0 to 255, [1, 3, 1, 1] each."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
+    return mean * 255.0, std * 255.0
 
 
 def grad_cam(feature_map: Tensor, jacobian: Tensor) -> Tensor:

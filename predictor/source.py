@@ -81,7 +81,7 @@ def _from_registry(address: str) -> Source:
         found = _bundle_in(Path(path), f"{address} (version {version})")
     except (MlflowException, OSError) as error:
         directory.cleanup()
-        message = _USER.sub("//", str(error).splitlines()[0])
+        message = _USER.sub("//", str(error).partition("\n")[0])
         raise StartError(f"bundle {address}: {message}") from None
     except StartError:
         directory.cleanup()

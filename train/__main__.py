@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = _parser().parse_args(arguments)
     console = Console()
-    # Kubernetes ends a Job so. As an exception it closes the tracked run and stops what was started.
+    # Kubernetes ends a Job so. As an exception it closes the tracked run and the demo's server.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         code: int = options.step(options, console)
@@ -112,7 +112,7 @@ def _fit(options: argparse.Namespace, console: Console) -> int:
     from train.run import Run
     from train.training import run_fit
 
-    run_fit(Run.create(config, console))
+    run_fit(Run(config, console))
     return 0
 
 

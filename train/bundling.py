@@ -36,7 +36,7 @@ from train.inference import Answers, answers_of
 from train.quantize import judge, quantise, reference_difference, tolerance
 from train.report import draw_report
 from train.run import Run
-from train.training import TRAINING, Training
+from train.training import Training, read_training
 
 REPORT = "report/report.png"
 _PARITY_IMAGES = 32
@@ -51,7 +51,7 @@ def run_export(run: Run) -> Bundle:
         ExportError: an exported graph does not answer as the network does.
         ExplainError: the network cannot be explained in closed form.
     """
-    training = run.read(TRAINING, Training, "fit")
+    training = read_training(run)
     evaluation = run.read(EVALUATION, Evaluation, "evaluate")
     with run.tracked() as tracker:
         maker = _Maker(run, training, evaluation)

@@ -34,6 +34,14 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
 
 
 def load_weights(network: Classifier, file: Path) -> Classifier:
-    """Put a checkpoint's weights into a network and set it to evaluation."""
-    network.load_state_dict(load_checkpoint(file)["model"])
+    """Put a checkpoint's weights into a network and set it to evaluation.
+
+    Raises:
+        RunError: it is missing, no checkpoint, or of another network.
+    """
+    state = load_checkpoint(file)
+    try:
+        network.load_state_dict(state["model"])
+    except (KeyError, RuntimeError) as error:
+        raise RunError(f"{file} is a checkpoint of another network: {error}") from error
     return network.eval()

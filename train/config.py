@@ -17,6 +17,8 @@ from model.manifest import ClassInfo
 from train.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "SIGHTLINE_TRAIN_"
+# What the steps after fit may still change: nothing that the trained weights depend on.
+LATER = ("data.root", "data.threads", "export", "release", "risk", "tracking")
 
 
 class _Section(BaseModel):
@@ -74,7 +76,11 @@ class LoopConfig(_Section):
     warmup_epochs: float = Field(default=1.0, ge=0.0)
     label_smoothing: float = Field(default=0.05, ge=0.0, lt=1.0)
     clip_norm: float = Field(default=5.0, gt=0.0, description="largest norm of the gradient")
-    patience: int = Field(default=10, ge=1, description="epochs without a better macro-F1")
+    patience: int = Field(
+        default=10,
+        ge=1,
+        description="epochs without a better macro-F1, or without a lower loss at the same one",
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["auto", "off"] = Field(
         default="auto", description="auto: mixed precision on a GPU, single precision on a CPU"
@@ -150,16 +156,29 @@ def load_config(
         ConfigError: a key is unknown or its value wrong; names it and what is accepted.
     """
     tree = _read_yaml(file) if file is not None else {}
-    for name, value in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX):
-            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
-            _assign(tree, key, value, f"environment variable {name}")
-    return _validate(_with_overrides(tree, overrides))
+    return _validate(_changed(tree, overrides, environment))
 
 
-def override(config: TrainConfig, overrides: Iterable[str]) -> TrainConfig:
-    """The same configuration with some `key=value` changed."""
-    return _validate(_with_overrides(config.model_dump(mode="json"), overrides))
+def override_later(
+    config: TrainConfig,
+    overrides: Iterable[str] = (),
+    environment: Mapping[str, str] = os.environ,
+) -> TrainConfig:
+    """The configuration of a run as a step after fit uses it, from the same sources.
+
+    Raises:
+        ConfigError: a key is wrong, or differs from what fit has trained with.
+    """
+    changed = _validate(_changed(config.model_dump(mode="json"), overrides, environment))
+    old, new = flatten(config), flatten(changed)
+    for key in sorted(old.keys() | new.keys()):
+        fixed = key != "output" and not any(f"{key}.".startswith(f"{each}.") for each in LATER)
+        if fixed and old.get(key) != new.get(key):
+            raise ConfigError(
+                f"config key {key} is {new.get(key)!r}, but fit has trained with {old.get(key)!r}; "
+                f"a later step can change only {', '.join(LATER)}"
+            )
+    return changed
 
 
 def dump_config(config: TrainConfig) -> str:
@@ -167,7 +186,28 @@ def dump_config(config: TrainConfig) -> str:
     return json.dumps(config.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
 
 
-def _with_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+def flatten(config: TrainConfig) -> dict[str, Any]:
+    """The whole configuration with keys such as `loop.epochs`."""
+    return _flat(config.model_dump(mode="json"), "")
+
+
+def _flat(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _changed(
+    tree: dict[str, Any], overrides: Iterable[str], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    for name, value in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+            _assign(tree, key, value, f"environment variable {name}")
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals or not key:

@@ -3,7 +3,9 @@
 import csv
 import hashlib
 import json
+import math
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -122,7 +124,8 @@ def list_samples(config: DataConfig, classes: Sequence[ClassInfo]) -> list[Sampl
     samples.sort(key=lambda sample: sample.file)
     counts = Counter(sample.file for sample in samples)
     _refuse([file for file, count in counts.items() if count > 1], "listed more than once")
-    _refuse([s.file for s in samples if not (config.root / s.file).is_file()], "missing")
+    files = [s.file for s in samples] + [s.mask for s in samples if s.mask]
+    _refuse([file for file in files if not (config.root / file).is_file()], "missing")
     present = {sample.label for sample in samples}
     empty = [key for key, position in index.items() if position not in present]
     if empty:
@@ -161,31 +164,37 @@ def _from_csv(table: Path, index: dict[str, int]) -> list[Sample]:
                 raise DataError(
                     f"{table} lacks column {', '.join(missing)}; it has: {', '.join(columns)}"
                 )
-            return [
-                _row(row, index, f"{table}, line {number}")
-                for number, row in enumerate(reader, start=2)
-            ]
+            # A quoted cell may span lines, so rows are not counted.
+            return [_row(row, index, f"{table}, line {reader.line_num}") for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"data.csv: {table} is unreadable: {error}") from error
 
 
 def _row(row: dict[str, str], index: dict[str, int], where: str) -> Sample:
-    label = (row["label"] or "").strip()
+    label, file, patient, mask = (
+        (row.get(column) or "").strip() for column in ("label", "file", "patient", "mask")
+    )
     if label not in index:
         raise DataError(f"{where}: label is {label!r}; accepted: {', '.join(index)}")
-    file = (row["file"] or "").strip()
     if not file:
         raise DataError(f"{where}: file is empty")
-    return Sample(file, index[label], (row.get("patient") or file).strip(), row.get("mask") or None)
+    # Written in two ways, one file would pass for two images.
+    file = posixpath.normpath(file)
+    return Sample(file, index[label], patient or file, mask or None)
 
 
 def _hash_files(config: DataConfig, samples: Sequence[Sample]) -> list[str]:
-    def digest(sample: Sample) -> str:
-        with (config.root / sample.file).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+    def digest(sample: Sample) -> tuple[str, str]:
+        try:
+            with (config.root / sample.file).open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest(), ""
+        except OSError as error:
+            return "", f"{sample.file}: {error.strerror}"
 
     with ThreadPoolExecutor(_threads(config)) as pool:
-        return list(pool.map(digest, samples))
+        hashes, problems = zip(*pool.map(digest, samples), strict=True)
+    _refuse([problem for problem in problems if problem], "unreadable")
+    return list(hashes)
 
 
 def _fingerprint(
@@ -224,7 +233,15 @@ def _decode_into(
 ) -> None:
     rule = config.decode
     shape = (len(samples), rule.height_px, rule.width_px, 3)
-    images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    try:
+        images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+        with file.open("r+b") as stream:
+            # A page of a mapped file that the disk has no room for would end the process.
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+    except OSError as error:
+        raise DataError(
+            f"{file.parent} has no room for {math.prod(shape):,} bytes of decoded pixels: {error}"
+        ) from error
 
     def one(position: int) -> str | None:
         try:

@@ -66,9 +66,11 @@ def run_demo(
         bundle = run_export(run)
     with _stage("release", seconds, console):
         release = run_release(run)
+    if not release.promoted and release.champion_version is None:
+        raise SightlineError(f"there is no model to serve: {release.reason}")
     shutil.copyfile(bundle.path / REPORT, demo / "report.png")
     image = _unseen_jpeg(run)
-    with _server(release, demo / "server.log", seconds, console) as port:
+    with _server(release, demo / "server.log", seconds, console) as (process, port):
         with _stage("request", seconds, console):
             answer = _ask(port, f"/v2/models/{release.model_name}/infer", image)
         write_atomically(demo / "overlay.png", lambda stream: stream.write(answer["overlay"]))
@@ -76,7 +78,7 @@ def run_demo(
         write_text(demo / "summary.json", json.dumps(summary, indent=2) + "\n")
         console.say(_table(summary, bundle.manifest, answer, image, demo))
         if serve:
-            _wait(port, release.model_name, image, console)
+            _wait(process, port, release.model_name, image, console)
     return summary
 
 
@@ -87,7 +89,7 @@ def _run(demo: Path, overrides: Sequence[str], console: Console) -> Run:
         f"tracking.uri=sqlite:///{(demo / 'mlflow' / 'mlflow.db').resolve()}",
     ]
     with resources.as_file(resources.files("train") / "configs" / "phantom.yaml") as file:
-        return Run.create(load_config(file, [*placed, *overrides]), console)
+        return Run(load_config(file, [*placed, *overrides]), console)
 
 
 @contextmanager
@@ -110,8 +112,8 @@ def _unseen_jpeg(run: Run) -> Path:
 @contextmanager
 def _server(
     release: Release, log: Path, seconds: dict[str, float], console: Console
-) -> Iterator[int]:
-    """A predictor of the champion, stopped at the end whatever happens."""
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A predictor of the champion and its port, stopped at the end whatever happens."""
     http_port, grpc_port = _free_ports(2)
     command = [sys.executable, "-m", "predictor"]
     command += ["--bundle", f"models:/{release.model_name}@{release.alias}"]
@@ -128,7 +130,7 @@ def _server(
             raise
     console.say(f"ready at http://127.0.0.1:{http_port} (gRPC on port {grpc_port}, log in {log})")
     try:
-        yield http_port
+        yield process, http_port
     finally:
         _stop(process)
 
@@ -247,6 +249,8 @@ def _table(
     summary: dict[str, Any], manifest: Manifest, answer: dict[str, Any], image: Path, demo: Path
 ) -> str:
     int8, gate = summary["int8"], summary["gate"]
+    served = summary["answer"]["version"]
+    kept = "" if gate["version"] == served else f"; the champion, version {served}, has answered"
     speed = f", {int8['speed_over_fp32']:.2f} times FP32's speed here" if int8["shipped"] else ""
     probabilities = dict(zip(manifest.class_keys, answer["probabilities"], strict=True))
     hit = summary["cam_hit_rate"]
@@ -270,7 +274,7 @@ def _table(
             ),
         ),
         ("INT8", f"{'shipped' if int8['shipped'] else 'dropped'}: {int8['reason']}{speed}"),
-        ("gate", f"{gate['verdict']}: {gate['reason']}"),
+        ("gate", f"{gate['verdict']}: {gate['reason']}{kept}"),
         ("seconds", "  ".join(f"{k} {v:.1f}" for k, v in summary["seconds"].items())),
         ("overlay", str(demo / "overlay.png")),
         ("report", str(demo / "report.png")),
@@ -278,10 +282,13 @@ def _table(
     return "\n" + "\n".join(f"  {name:17} {value}".rstrip() for name, value in rows) + "\n"
 
 
-def _wait(port: int, name: str, image: Path, console: Console) -> None:
+def _wait(
+    process: subprocess.Popen[bytes], port: int, name: str, image: Path, console: Console
+) -> None:
     console.say(
         f"try: curl -sS --data-binary @{image} -H 'Content-Type: image/jpeg' "
         f"http://127.0.0.1:{port}/v1/models/{name}:predict\nCtrl-C stops the server"
     )
     with contextlib.suppress(KeyboardInterrupt):
-        signal.pause()
+        code = process.wait()
+        raise SightlineError(f"the predictor ended with code {code}")

@@ -11,6 +11,7 @@ from train.intensity import intensity_baseline
 from train.localisation import hit_rate
 from train.metrics import evaluate_probabilities
 from train.run import Run
+from train.training import read_training
 
 EVALUATION = "evaluation.json"
 
@@ -32,6 +33,7 @@ class Evaluation(BaseModel):
 
 def run_evaluate(run: Run) -> Evaluation:
     """Evaluate the best checkpoint of a run."""
+    read_training(run)
     data, network = run.data, run.network()
     val, test = run.indices("val"), run.indices("test")
     with run.tracked() as tracker:

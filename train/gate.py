@@ -40,13 +40,23 @@ def decide_without_champion(macro_f1: float, least: float) -> Verdict:
     )
 
 
-def decide_against_champion(macro_f1: float, champion: float, version: str) -> Verdict:
-    """A later model must not be worse on the same test images."""
+def decide_against_champion(
+    macro_f1: float, champion: float, version: str, *, same_split: bool = True
+) -> Verdict:
+    """A later model must not be worse on the same test images.
+
+    Args:
+        macro_f1: of the new model.
+        champion: macro-F1 of the model in production.
+        version: of the model in production.
+        same_split: whether the champion was trained with these test images set aside.
+    """
     promoted = macro_f1 >= champion
+    seen = "" if same_split else ", of which the champion may have seen some in its training"
     return Verdict(
         promoted=promoted,
         reason=f"macro-F1 {macro_f1:.4f} is {'not lower' if promoted else 'lower'} than "
-        f"{champion:.4f} of champion version {version} on the same test split",
+        f"{champion:.4f} of champion version {version} on the same test split{seen}",
         macro_f1=macro_f1,
         champion_version=version,
         champion_macro_f1=champion,
@@ -84,7 +94,10 @@ def judge(run: Run, candidate: Bundle, champion: Bundle | None, version: str | N
     keys, theirs = candidate.manifest.class_keys, champion.manifest.class_keys
     if sorted(keys) != sorted(theirs):
         return refuse_other_classes(mine, keys, theirs, version)
-    return decide_against_champion(mine, score(run, data, champion), version)
+    splits = {each.manifest.provenance.split_sha256 for each in (candidate, champion)}
+    return decide_against_champion(
+        mine, score(run, data, champion), version, same_split=len(splits) == 1
+    )
 
 
 def score(run: Run, data: Dataset, bundle: Bundle) -> float:

@@ -41,7 +41,7 @@ class Epoch:
 class Progress:
     """What the loop tells while it runs; neither call may change anything."""
 
-    on_step: Callable[[int, int, float], None]
+    on_step: Callable[[int, int], None]
     on_epoch: Callable[[Epoch, bool], None]
 
 
@@ -116,7 +116,7 @@ def fit(
             scaler.update()
             schedule.step()
             total += value
-            progress.on_step(step + 1, steps, total / (step + 1))
+            progress.on_step(step + 1, steps)
         val_logits = logits_of(network, data.images[val], device)
         val_labels = data.labels[val]
         epoch = Epoch(

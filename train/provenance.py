@@ -16,7 +16,7 @@ _PACKAGES = ("torch", "torchvision", "onnx", "onnxruntime", "numpy", "pillow", "
 
 
 def provenance(
-    config: TrainConfig, fingerprint: str, split: str, seconds: float, epochs: int
+    config: TrainConfig, fingerprint: str, split: str, hardware: str, seconds: float, epochs: int
 ) -> Provenance:
     """Collect the provenance of a training that has just ended.
 
@@ -24,12 +24,15 @@ def provenance(
         config: the run.
         fingerprint: of the data.
         split: digest of the test split.
+        hardware: what it was trained on.
         seconds: wall time of the training.
         epochs: how many were run.
     """
-    # In an image there is no repository; its build says what it was made from.
-    commit = _git("rev-parse", "HEAD") or os.environ.get("SIGHTLINE_REVISION")
-    status = _git("status", "--porcelain")
+    # An installed copy may lie in a repository of something else, and in an image there is none:
+    # its build says what it was made from.
+    ours = _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
+    commit = _git("rev-parse", "HEAD") if ours else os.environ.get("SIGHTLINE_REVISION")
+    status = _git("status", "--porcelain") if ours else None
     return Provenance(
         git_commit=commit,
         git_dirty=None if status is None else bool(status),
@@ -39,7 +42,7 @@ def provenance(
         seed=config.seed,
         versions={"python": platform.python_version()}
         | {name: metadata.version(name) for name in _PACKAGES},
-        hardware=_hardware(),
+        hardware=hardware,
         trained_seconds=round(seconds, 3),
         epochs=epochs,
     )
@@ -61,9 +64,10 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _hardware() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+def hardware(device: torch.device) -> str:
+    """The model of a GPU, or of the CPU with the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

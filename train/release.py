@@ -15,6 +15,7 @@ from train.errors import ConfigError
 from train.gate import Verdict, judge
 from train.run import Run
 from train.tracking.mlflow import MlflowTracker, talking_to, tracking_uri
+from train.training import read_training
 
 RELEASE = "release.json"
 
@@ -37,6 +38,7 @@ def run_release(run: Run) -> Release:
     bundle = Bundle.open(run.bundle_path)
     bundle.verify()
     config = run.config
+    read_training(run)
     if config.tracking.tracker != "mlflow":
         raise ConfigError(
             f"tracking.tracker is {config.tracking.tracker!r}; a release needs a registry: mlflow"
@@ -63,8 +65,6 @@ def run_release(run: Run) -> Release:
         }
         for key, value in tags.items():
             client.set_model_version_tag(config.name, version, key, value)
-        if verdict.promoted:
-            client.set_registered_model_alias(config.name, alias, version)
         release = Release(
             **verdict.model_dump(),
             model_name=config.name,
@@ -75,6 +75,9 @@ def run_release(run: Run) -> Release:
         tracker.log_files(run.write(RELEASE, release))
         tracker.set_tags(tags | {"model_version": version})
         tracker.log_metrics({"gate_promoted": float(verdict.promoted)})
+        # Last: once it has moved, the new model serves.
+        if verdict.promoted:
+            _move_alias(client, release)
     run.console.say(
         f"version {version} of {config.name} {verdict.word}: {verdict.reason}\n"
         + (
@@ -84,6 +87,18 @@ def run_release(run: Run) -> Release:
         )
     )
     return release
+
+
+def _move_alias(client: MlflowClient, release: Release) -> None:
+    current = _version_under(client, release.model_name, release.alias)
+    found = None if current is None else str(current.version)
+    # MLflow has no compare-and-set; this leaves a moment for another release, not minutes.
+    if found != release.champion_version:
+        raise SightlineError(
+            f"alias {release.alias} has moved from version {release.champion_version or '(none)'} "
+            f"to {found or '(none)'} while version {release.version} was judged; release again"
+        )
+    client.set_registered_model_alias(release.model_name, release.alias, release.version)
 
 
 def _version_under(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:

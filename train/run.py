@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.architectures import Classifier, build
 from model.bundle import MANIFEST, validation_message
@@ -19,7 +19,7 @@ from model.errors import SightlineError
 from model.image import DecodeRule
 from train.atomic import write_text
 from train.checkpoint import BEST, LAST, load_weights
-from train.config import TrainConfig, dump_config, override
+from train.config import TrainConfig, dump_config, override_later
 from train.console import Console
 from train.data import Dataset, load_dataset
 from train.errors import ConfigError, RunError, TrackingError
@@ -35,19 +35,21 @@ RESULTS = (BEST, LAST, SPLIT, TRACKING, "training.json", "evaluation.json", "rel
 T = TypeVar("T", bound=BaseModel)
 
 
+class Tracked(BaseModel):
+    """Which tracker has recorded a run, and under which id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tracker: str
+    run_id: str
+
+
 @dataclass
 class Run:
-    """A run directory with its configuration."""
+    """A run directory with its configuration; nothing is written before a step does it."""
 
     config: TrainConfig
     console: Console
-
-    @classmethod
-    def create(cls, config: TrainConfig, console: Console) -> "Run":
-        """Make the run directory and keep the configuration in it."""
-        run = cls(config, console)
-        run.write(CONFIG, dump_config(config))
-        return run
 
     @classmethod
     def open(cls, path: Path, overrides: Iterable[str], console: Console) -> "Run":
@@ -55,7 +57,7 @@ class Run:
 
         Raises:
             RunError: there is none.
-            ConfigError: an override is wrong.
+            ConfigError: an override is wrong, or is of what fit has fixed.
         """
         file = path / CONFIG
         try:
@@ -64,9 +66,9 @@ class Run:
             raise RunError(f"{file} is missing; `python -m train fit` writes it") from None
         except ValidationError as error:
             raise ConfigError(f"{file}: {validation_message(error)}") from error
+        changed = override_later(config, overrides)
         # The directory may have been moved since.
-        moved = config.model_copy(update={"output": path})
-        return cls(override(moved, overrides), console)
+        return cls(changed.model_copy(update={"output": path}), console)
 
     @property
     def path(self) -> Path:
@@ -103,15 +105,17 @@ class Run:
         network = build(model.architecture, len(self.data.classes), model.options)
         return load_weights(network, self.path / BEST)
 
-    def forget(self) -> None:
-        """Remove what an earlier training left here: it would pass for this one's results.
+    def begin(self) -> None:
+        """Keep the configuration, and remove what an earlier training left here.
 
-        Only files that the steps write are touched; the folder may hold the user's own as well.
+        That would pass for this one's results. Only files that the steps write are touched; the
+        folder may hold the user's own as well.
         """
         for name in RESULTS:
             (self.path / name).unlink(missing_ok=True)
         if (self.bundle_path / MANIFEST).is_file():
             shutil.rmtree(self.bundle_path)
+        self.write(CONFIG, dump_config(self.config))
 
     def write(self, name: str, content: str | BaseModel | dict[str, Any]) -> Path:
         """Write a text or JSON file of the run directory, whole or not at all."""
@@ -138,16 +142,19 @@ class Run:
 
         However the step ends, the tracked run ends too.
         """
+        wanted = self.config.tracking.tracker
+        earlier = None if begin is not None else self.read(TRACKING, Tracked, "fit")
+        if earlier is not None and earlier.tracker != wanted:
+            raise RunError(
+                f"tracking.tracker is {wanted!r}, but this run was begun with {earlier.tracker!r}"
+            )
         tracker = make_tracker(self.config.tracking)
-        file = self.path / TRACKING
-        if begin is not None:
-            run_id = tracker.begin(self.config.name, begin["params"], begin["tags"])
-            self.write(TRACKING, {"tracker": self.config.tracking.tracker, "run_id": run_id})
-        elif file.is_file():
-            tracker.resume(json.loads(file.read_text())["run_id"])
-        else:
-            raise RunError(f"{file} is missing; `python -m train fit` writes it")
         try:
+            if earlier is not None:
+                tracker.resume(earlier.run_id)
+            elif begin is not None:
+                run_id = tracker.begin(self.config.name, begin["params"], begin["tags"])
+                self.write(TRACKING, Tracked(tracker=wanted, run_id=run_id))
             yield tracker
         except (KeyboardInterrupt, SystemExit):
             with suppress(TrackingError):
@@ -155,9 +162,10 @@ class Run:
             raise
         except BaseException as error:
             # A store that is gone must not hide what went wrong.
-            with suppress(TrackingError):
-                if isinstance(error, SightlineError):
+            if isinstance(error, SightlineError):
+                with suppress(TrackingError):
                     tracker.set_tags({"error": str(error)[:4000]})
+            with suppress(TrackingError):
                 tracker.end("FAILED")
             raise
         else:

@@ -3,17 +3,17 @@
 import time
 from dataclasses import asdict
 
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from model.architectures import build
 from model.explain import check_head
 from model.manifest import Provenance
-from train.config import dump_config
-from train.data import Dataset
+from train.config import flatten
+from train.data import Dataset, load_classes
+from train.errors import RunError
 from train.loop import Epoch, Progress, choose_device, fit, seed_everything, steps_per_epoch
-from train.provenance import provenance
-from train.run import SPLIT, Run
+from train.provenance import hardware, provenance
+from train.run import CONFIG, SPLIT, Run
 from train.split import PARTS, Part, digest_of_test_split, make_split, read_split, write_split
 from train.tracking import Tracker, make_tracker
 
@@ -39,18 +39,20 @@ def run_fit(run: Run) -> Training:
     """
     config, console = run.config, run.console
     seed_everything(config.seed)
-    # Everything that can be wrong is looked at before a run is opened or data decoded.
-    choose_device(config.loop.device)
-    data = run.data
-    network = build(config.model.architecture, len(data.classes), config.model.options)
+    # Everything that can be wrong is looked at before an earlier run's results are removed; what
+    # is quick to look at, before the data is decoded.
+    device = choose_device(config.loop.device)
+    classes = load_classes(config.data)
+    network = build(config.model.architecture, len(classes), config.model.options)
     check_head(network.head)
+    make_tracker(config.tracking)
+    data = run.data
     parts = _split(run, data)
     steps_per_epoch(parts.count("train"), config.loop)
-    make_tracker(config.tracking)
-    run.forget()
+    run.begin()
     write_split(run.path / SPLIT, data.samples, data.classes, parts)
-    console.say(_describe(data, parts))
-    params = {key: str(value) for key, value in _flat(config.model_dump(mode="json")).items()}
+    console.say(f"{_describe(data, parts)}\ndevice: {hardware(device)}")
+    params = {key: str(value) for key, value in flatten(config).items()}
     with run.tracked({"params": params, "tags": {"step": "fit", "model": config.name}}) as tracker:
         started = time.monotonic()
         progress = _progress(run, tracker)
@@ -61,6 +63,7 @@ def run_fit(run: Run) -> Training:
                 config,
                 data.fingerprint,
                 digest_of_test_split(data.samples, parts, data.fingerprint),
+                hardware(device),
                 time.monotonic() - started,
                 len(history),
             ),
@@ -78,12 +81,30 @@ def run_fit(run: Run) -> Training:
                 "hardware": origin.hardware,
             }
         )
-        for path in (file, run.path / SPLIT, run.write("config.json", dump_config(config))):
+        for path in (file, run.path / SPLIT, run.path / CONFIG):
             tracker.log_files(path)
     console.say(
         f"trained {len(history)} epochs in {origin.trained_seconds:.0f} s; "
         f"best macro-F1 on validation {best.val_macro_f1:.3f} in epoch {best.epoch}"
     )
+    return training
+
+
+def read_training(run: Run) -> Training:
+    """What fit has left, for a later step.
+
+    Raises:
+        RunError: fit has not been run, or the data is no longer what it was trained on.
+        DataError: an image has come, gone, or changed its label or patient; names it.
+    """
+    training = run.read(TRAINING, Training, "fit")
+    trained, found = training.provenance.data_fingerprint, run.data.fingerprint
+    # Reading the split names the image concerned, where the list of images is not the same.
+    if len(run.parts) and found != trained:
+        raise RunError(
+            f"the images below {run.data.root} have changed since fit: their fingerprint is "
+            f"{found[:16]}, and was {trained[:16]}; bring them back, or run fit again"
+        )
     return training
 
 
@@ -99,7 +120,7 @@ def _progress(run: Run, tracker: Tracker) -> Progress:
     console = run.console
     bar = [console.bar("epoch 1", "steps")]
 
-    def on_step(done: int, total: int, loss: float) -> None:
+    def on_step(done: int, total: int) -> None:
         bar[0](done, total)
 
     def on_epoch(epoch: Epoch, improved: bool) -> None:
@@ -124,15 +145,4 @@ def _describe(data: Dataset, parts: list[Part]) -> str:
         ]
         shares = ", ".join(f"{count} {part}" for count, part in zip(counts, PARTS, strict=True))
         lines.append(f"  {info.key}: {shares}")
-    device = "GPU" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    return "\n".join([*lines, f"device: {device}"])
-
-
-def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+    return "\n".join(lines)

@@ -96,7 +96,7 @@ def exported(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that has been trained, evaluated and exported."""
     output = tmp_path_factory.mktemp("exported") / "run"
     config = TrainConfig.model_validate(shapes_tree(shapes, output))
-    run = Run.create(config, Console(io.StringIO()))
+    run = Run(config, Console(io.StringIO()))
     run_fit(run)
     run_evaluate(run)
     run_export(run)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from train.config import TrainConfig, dump_config, load_config, override
+from train.config import TrainConfig, dump_config, load_config, override_later
 from train.errors import ConfigError
 
 YAML = """
@@ -64,6 +64,10 @@ def test_other_environment_variables_are_ignored(file: Path) -> None:
         ("data.split={val: 0.49, test: 0.49}", r"leave less than 10 % for training"),
         ("seed=-1", r"field seed is -1"),
         ("data.decode.width_px=1", r"data\.decode\.width_px is 1"),
+        (
+            "data.classes=[{key: a, name: A, descripton: x, severity: none}]",
+            r"field data\.classes\.0\.description: Field required",
+        ),
         ("tracking.tracker=wandb2", r"tracking\.tracker is 'wandb2'.*'mlflow'"),
     ],
 )
@@ -104,11 +108,41 @@ def test_the_dump_can_be_read_back(file: Path) -> None:
     assert TrainConfig.model_validate_json(dump_config(config)) == config
 
 
-def test_override_changes_only_what_it_names(file: Path) -> None:
+def test_a_later_step_changes_only_what_it_names(file: Path) -> None:
     config = load(file)
-    changed = override(config, ["release.min_macro_f1=0.5"])
+    changed = override_later(config, ["release.min_macro_f1=0.5"], {})
     assert changed.release.min_macro_f1 == 0.5
     assert changed.model_copy(update={"release": config.release}) == config
+
+
+@pytest.mark.parametrize("item", ["data.root=x", "export.int8=false", "tracking.tracker=none"])
+def test_a_later_step_can_change_what_the_weights_do_not_depend_on(file: Path, item: str) -> None:
+    assert override_later(load(file), [item], {}) != load(file)
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (
+            "loop.epochs=9",
+            r"loop\.epochs is 9, but fit has trained with 7; .*data\.root, data\.thr",
+        ),
+        ("data.decode.width_px=64", r"data\.decode\.width_px is 64, but .*224"),
+        ("model.options={width: 8}", r"model\.options"),
+        ("data.classes=other.yaml", r"data\.classes is 'other\.yaml', but fit"),
+        ("name=other", r"name is 'other', but fit has trained with 'cxr'"),
+    ],
+)
+def test_a_later_step_cannot_change_what_was_trained(file: Path, item: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        override_later(load(file), [item], {})
+
+
+def test_a_later_step_reads_the_environment_too(file: Path) -> None:
+    variables = {"SIGHTLINE_TRAIN_RELEASE__ALIAS": "best", "SIGHTLINE_TRAIN_LOOP__EPOCHS": "7"}
+    assert override_later(load(file), [], variables).release.alias == "best"
+    with pytest.raises(ConfigError, match=r"loop\.epochs is 8, but fit has trained with 7"):
+        override_later(load(file), [], variables | {"SIGHTLINE_TRAIN_LOOP__EPOCHS": "8"})
 
 
 def test_the_command_line_answers_with_code_2_and_one_line(file: Path) -> None:

@@ -1,3 +1,4 @@
+import resource
 import shutil
 from pathlib import Path
 
@@ -83,6 +84,45 @@ def test_every_unreadable_file_is_listed_with_its_reason(copy: Path, tmp_path: P
     assert "bars/05-0.jpg: damaged JPEG" in text
     assert "plain/02-1.png: not a JPEG or PNG" in text
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_file_that_cannot_be_read_at_all_is_listed(copy: Path, tmp_path: Path) -> None:
+    (copy / "disc/00-1.png").unlink()
+    # Permissions do not hold for every user; this file can be opened and read by none.
+    (copy / "disc/00-1.png").symlink_to("/proc/self/mem")
+    with pytest.raises(DataError, match=r"unreadable:\n  disc/00-1\.png: Input/output error"):
+        load_dataset(config(copy), tmp_path)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(copy: Path, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(DataError, match=r"no room for 221,184 bytes of decoded pixels"):
+            load_dataset(config(copy), tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_one_file_written_in_two_ways_is_one_file(copy: Path, tmp_path: Path) -> None:
+    rewrite(copy, "plain/00-1.png", "./plain//00-0.jpg")
+    with pytest.raises(DataError, match=r"listed more than once:\n  plain/00-0\.jpg"):
+        load_dataset(config(copy), tmp_path)
+
+
+def test_images_without_a_patient_are_not_taken_for_one_patient(copy: Path, tmp_path: Path) -> None:
+    rewrite(copy, "plain/00-1.png,plain,plain-00", "plain/00-1.png,plain, ")
+    rewrite(copy, "plain/01-1.png,plain,plain-01", "plain/01-1.png,plain,")
+    groups = {s.file: s.group for s in load_dataset(config(copy), tmp_path).samples}
+    assert groups["plain/00-1.png"] == "plain/00-1.png"
+    assert groups["plain/01-1.png"] == "plain/01-1.png"
+
+
+def test_a_missing_mask_is_listed(copy: Path, tmp_path: Path) -> None:
+    (copy / "disc/03-1.mask").unlink()
+    with pytest.raises(DataError, match=r"missing:\n  disc/03-1\.mask"):
+        load_dataset(config(copy), tmp_path)
 
 
 def test_missing_files_are_listed(copy: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def train(config: TrainConfig, data: Dataset, epochs: list[tuple[Epoch, bool]]) 
     network = build("baseline", 3, {"depth": 2, "width": 8})
     everything = np.arange(len(data.samples))
     progress = Progress(
-        on_step=lambda done, total, loss: None,
+        on_step=lambda done, total: None,
         on_epoch=lambda epoch, improved: epochs.append((epoch, improved)),
     )
     fit(network, data, everything[::2], everything[1::2], config, progress)

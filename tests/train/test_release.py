@@ -1,6 +1,7 @@
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -9,17 +10,21 @@ from model.bundle import Bundle
 from model.errors import BundleError, SightlineError
 from train.__main__ import EXIT_REFUSED, main
 from train.bundling import run_export
-from train.config import override
+from train.config import override_later
 from train.console import Console
 from train.errors import ConfigError, RunError, TrackingError, TrainingError
+from train.evaluation import run_evaluate
 from train.gate import (
+    Verdict,
     decide_against_champion,
     decide_without_champion,
+    judge,
     refuse_other_classes,
     score,
 )
 from train.release import run_release
 from train.run import Run
+from train.training import run_fit
 
 
 @pytest.fixture
@@ -39,7 +44,7 @@ def champion(run: Run) -> str:
 
 
 def with_overrides(run: Run, *overrides: str) -> Run:
-    return Run(override(run.config, overrides), run.console)
+    return Run(override_later(run.config, overrides, {}), run.console)
 
 
 def test_the_first_model_needs_a_fixed_f1() -> None:
@@ -53,7 +58,23 @@ def test_a_later_model_must_not_be_worse() -> None:
     assert decide_against_champion(0.90, 0.90, "3").promoted
     verdict = decide_against_champion(0.8999, 0.90, "3")
     assert not verdict.promoted
-    assert "lower than 0.9000 of champion version 3 on the same test split" in verdict.reason
+    assert verdict.reason.endswith("0.9000 of champion version 3 on the same test split")
+
+
+def test_a_champion_of_another_split_may_know_the_test_images() -> None:
+    verdict = decide_against_champion(0.90, 0.90, "3", same_split=False)
+    assert "on the same test split, of which the champion may have seen some" in verdict.reason
+
+
+def test_a_retrained_model_with_another_split_is_told_so(run: Run, tmp_path: Path) -> None:
+    run_release(run)
+    again = run.config.model_copy(update={"seed": 5, "output": tmp_path / "again"})
+    again = again.model_copy(update={"loop": again.loop.model_copy(update={"epochs": 1})})
+    other = Run(again, run.console)
+    run_fit(other)
+    run_evaluate(other)
+    run_export(other)
+    assert "the champion may have seen some" in run_release(Run(again, run.console)).reason
 
 
 def test_other_classes_cannot_be_compared() -> None:
@@ -128,6 +149,25 @@ def test_a_worse_model_is_refused_with_code_3_and_the_alias_stays(
     assert "stays with version 1" in capsys.readouterr().err
 
 
+def test_a_release_beside_another_does_not_take_its_place(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_release(run)
+
+    def slowly(*arguments: Any) -> Verdict:
+        verdict = judge(*arguments)
+        client(run).set_registered_model_alias(run.config.name, "champion", "2")
+        return verdict
+
+    run_release(run)
+    client(run).set_registered_model_alias(run.config.name, "champion", "1")
+    # Another release finishes while this one judges.
+    monkeypatch.setattr("train.release.judge", slowly)
+    with pytest.raises(SightlineError, match="moved from version 1 to 2 while version 3"):
+        run_release(run)
+    assert champion(run) == "2"
+
+
 def test_the_threshold_of_the_first_model_is_configured(run: Run) -> None:
     release = run_release(with_overrides(run, "release.min_macro_f1=1.0"))
     assert release.promoted == (release.macro_f1 >= 1.0)
@@ -185,6 +225,25 @@ def test_a_step_that_breaks_leaves_no_run_running(
     assert recorded.info.status == status
     if isinstance(error, SightlineError):
         assert recorded.data.tags["error"] == "the loss is nan"
+
+
+def test_a_run_whose_beginning_fails_is_not_left_running(run: Run) -> None:
+    (run.path / "tracking.json").unlink()
+    (run.path / "tracking.json").mkdir()
+    with pytest.raises(OSError, match=r"tracking\.json"), run.tracked({"params": {}, "tags": {}}):
+        pass
+    store = client(run)
+    experiment = store.get_experiment_by_name("sightline")
+    assert experiment is not None
+    statuses = [each.info.status for each in store.search_runs([experiment.experiment_id])]
+    assert sorted(statuses) == ["FAILED", "FINISHED"]
+
+
+def test_a_database_that_is_none_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.db").write_text("this is no database, and was never one" * 100)
+    broken = with_overrides(run, f"tracking.uri=sqlite:///{tmp_path / 'broken.db'}")
+    with pytest.raises(TrackingError, match=r"broken\.db cannot be used"):
+        run_release(broken)
 
 
 def test_an_unusable_store_is_named(run: Run) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -112,14 +113,6 @@ def test_an_output_that_cannot_be_written_is_named(
     assert re.search(r"^error: .*/file", capsys.readouterr().err, re.MULTILINE)
 
 
-def test_wrong_options_of_the_network_are_named_before_anything_is_trained(
-    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["fit", "--config", str(config), "model.options={width: wide}"]) == 2
-    assert "field width is 'wide'" in capsys.readouterr().err
-    assert not (tmp_path / "run" / "tracking.json").exists()
-
-
 def test_fit_leaves_files_alone_that_are_not_its_own(config: Path, tmp_path: Path) -> None:
     mine = tmp_path / "run"
     (mine / "bundle").mkdir(parents=True)
@@ -192,3 +185,48 @@ def test_the_report_is_a_picture_with_something_in_it(exported: Run) -> None:
         colours = image.convert("RGB").getcolors(maxcolors=2**24)
     assert colours is not None
     assert len(colours) > 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("{depth: 0}", r"field model\.options\.depth is 0: .*options of baseline: depth, width"),
+        ("{width: wide}", r"field model\.options\.width is 'wide': .*valid integer"),
+        ("{hieght: 3}", r"field model\.options\.hieght is 3: .*depth, width, dropout"),
+    ],
+)
+def test_wrong_options_of_the_network_change_nothing(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: str, message: str
+) -> None:
+    assert main(["fit", "--config", str(config), f"model.options={options}"]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    # Not even the images were decoded.
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_pixels_or_weights_are_noticed_by_the_later_steps(
+    config: Path, tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, run = tmp_path / "copy", str(tmp_path / "run")
+    shutil.copytree(tree["data"]["root"], root)
+    untracked = ["tracking.tracker=none", f"data.root={root}"]
+    assert main(["fit", "--config", str(config), *untracked]) == 0
+    good = (root / "disc/03-1.png").read_bytes()
+    Image.new("L", (80, 80), 9).save(root / "disc/03-1.png")
+    assert main(["evaluate", "--run", run]) == 2
+    assert "have changed since fit" in capsys.readouterr().err
+    (root / "disc/03-1.png").write_bytes(good)
+    assert main(["evaluate", "--run", run, "model.options.width=12"]) == 2
+    assert "model.options.width is 12, but fit" in capsys.readouterr().err
+    narrow = [*untracked, "model.options={width: 4}", f"output={tmp_path / 'narrow'}"]
+    assert main(["fit", "--config", str(config), *narrow]) == 0
+    shutil.copy(tmp_path / "narrow" / "best.pt", tmp_path / "run" / "best.pt")
+    assert main(["evaluate", "--run", run]) == 2
+    assert "best.pt is a checkpoint of another network" in capsys.readouterr().err
+
+
+def test_a_file_for_a_run_is_an_error_of_one_line(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--run", str(config)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")

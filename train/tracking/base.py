@@ -27,5 +27,5 @@ class Tracker(Protocol):
         ...
 
     def end(self, status: Status) -> None:
-        """Close the run; called exactly once for each begin or resume."""
+        """Close the run; called exactly once for each begin or resume, also where that failed."""
         ...

@@ -10,6 +10,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from train.config import TrackingConfig
 from train.errors import TrackingError
@@ -52,7 +53,7 @@ def talking_to(uri: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         raise TrackingError(f"MLflow at {uri} cannot be used: {error}") from error
 
 
@@ -74,9 +75,9 @@ class MlflowTracker:
         return self.run_id
 
     def resume(self, run_id: str) -> None:
+        self.run_id = run_id
         with talking_to(self._uri):
             self.client.update_run(run_id, status="RUNNING")
-        self.run_id = run_id
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         now_ms = int(time.time() * 1000)
@@ -94,6 +95,8 @@ class MlflowTracker:
             log(self.run_id, str(path), under)
 
     def end(self, status: Status) -> None:
+        if not self.run_id:
+            return
         with talking_to(self._uri):
             self.client.set_terminated(self.run_id, status)
 
