@@ -85,3 +85,26 @@ def test_a_predictor_that_cannot_start_is_reported(
     monkeypatch.setenv("SIGHTLINE_MAX_BATCH_SIZE", "none")
     with pytest.raises(SightlineError, match=r"predictor ended with code 2:\n.*MAX_BATCH_SIZE"):
         run_demo(tmp_path, False, QUICK, Console(io.StringIO()), PHANTOM)
+
+
+def test_a_first_model_that_is_refused_is_not_served(tmp_path: Path) -> None:
+    # One epoch on so few images never reaches the figure that is asked of a first model.
+    strict = [*QUICK, "release.min_macro_f1=1"]
+    with pytest.raises(SightlineError, match="no model to serve: no champion yet; macro-F1"):
+        run_demo(tmp_path, False, strict, Console(io.StringIO()), PHANTOM)
+
+
+def test_a_refused_model_leaves_the_champion_to_answer(
+    demo: tuple[Path, list[dict[str, Any]], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    directory, _, _ = demo
+    # Only the score is replaced: training a reliably worse model takes too long here.
+    monkeypatch.setattr(
+        "train.gate.score", lambda run, _, bundle: float(bundle.path != run.bundle_path)
+    )
+    told = io.StringIO()
+    summary = run_demo(directory.parent, False, QUICK, Console(told), PHANTOM)
+    assert (summary["gate"]["verdict"], summary["gate"]["version"]) == ("refused", "3")
+    assert summary["answer"]["version"] == "2"
+    assert "the champion, version 2, has answered" in told.getvalue()
