@@ -3,6 +3,7 @@
     python -m train phantom DIR [--images N] [--seed N]
     python -m train fit --config FILE [key=value ...]
     python -m train evaluate|export|release --run DIR [key=value ...]
+    python -m train data diff RUN RUN
     python -m train demo [--serve]
 
 Exit codes: 0 done, 1 unexpected failure, 2 an error that is yours to mend, 3 refused by the gate,
@@ -84,6 +85,13 @@ def _parser() -> argparse.ArgumentParser:
         later.add_argument("overrides", nargs="*", metavar="key=value")
         later.set_defaults(step=step)
 
+    data = steps.add_parser("data", help="look at data sets")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    difference = actions.add_parser("diff", help="what changed between two runs' data sets")
+    difference.add_argument("before", type=Path, help="run directory, or the data.csv of one")
+    difference.add_argument("after", type=Path)
+    difference.set_defaults(step=_diff)
+
     demo = steps.add_parser("demo", help="all of it on phantoms, and one answer over HTTP")
     demo.add_argument("--directory", type=Path, default=Path("build"))
     demo.add_argument("--serve", action="store_true", help="leave the server up")
@@ -138,6 +146,14 @@ def _release(options: argparse.Namespace, console: Console) -> int:
 
     release = run_release(Run.open(options.run, options.overrides, console))
     return 0 if release.promoted else EXIT_REFUSED
+
+
+def _diff(options: argparse.Namespace, console: Console) -> int:
+    from train.data.versions import compare, read_files
+
+    changes = compare(read_files(options.before), read_files(options.after))
+    print(changes)
+    return 0
 
 
 def _demo(options: argparse.Namespace, console: Console) -> int:

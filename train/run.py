@@ -21,16 +21,27 @@ from train.atomic import write_text
 from train.checkpoint import BEST, LAST, load_weights
 from train.config import TrainConfig, dump_config, override_later
 from train.console import Console
-from train.data import Dataset, load_dataset
+from train.data import Dataset, Part, load_dataset
+from train.data.versions import FILES
 from train.errors import ConfigError, RunError, TrackingError
-from train.split import Part, indices, read_split
+from train.split import indices, read_split
 from train.tracking import Tracker, make_tracker
 
 CONFIG = "config.json"
 SPLIT = "split.csv"
 TRACKING = "tracking.json"
 BUNDLE = "bundle"
-RESULTS = (BEST, LAST, SPLIT, TRACKING, "training.json", "evaluation.json", "release.json")
+RESULTS = (
+    BEST,
+    LAST,
+    SPLIT,
+    TRACKING,
+    "leakage.json",
+    FILES,
+    "training.json",
+    "evaluation.json",
+    "release.json",
+)
 
 T = TypeVar("T", bound=BaseModel)
 

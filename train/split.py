@@ -1,11 +1,10 @@
-"""Train, validation and test: stratified by class, never dividing a patient."""
+"""Train, validation and test: stratified by class; a drawn one never divides a patient."""
 
 import csv
 import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +13,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 from model.manifest import ClassInfo
 from train.atomic import write_text
 from train.config import SplitConfig
-from train.data import Sample
+from train.data.sample import PARTS, Part, Sample, listed
 from train.errors import DataError
 
-Part = Literal["train", "val", "test"]
-PARTS: tuple[Part, ...] = get_args(Part)
 _FOLDS = 20
+_FEW_IMAGES, _SMALL_SHARE = 100, 0.05
 
 
 def make_split(
@@ -53,16 +51,53 @@ def make_split(
     return parts
 
 
+def split_of_source(
+    samples: Sequence[Sample], classes: Sequence[ClassInfo], config: SplitConfig, seed: int
+) -> list[Part]:
+    """The split that the data comes with; validation is drawn where it has none.
+
+    Raises:
+        DataError: some images have no part, or training or test has no images.
+    """
+    given = [sample.part for sample in samples]
+    without = [sample.file for sample in samples if sample.part is None]
+    if without:
+        raise DataError(
+            f"the data comes with a split, but {len(without)} images have no part:{listed(without)}"
+        )
+    for part in ("train", "test"):
+        if part not in given:
+            raise DataError(f"the data comes with a split that has no {part} part")
+    if "val" in given and not config.redraw_val:
+        parts = [part for part in given if part is not None]
+    else:
+        pool = [n for n, part in enumerate(given) if part != "test"]
+        labels = np.array([samples[n].label for n in pool])
+        groups = np.array([samples[n].group for n in pool])
+        fold = _deal(labels, groups, seed)
+        val = max(1, round(config.val * (int(fold.max()) + 1)))
+        parts = ["test"] * len(samples)
+        for position, number in zip(pool, fold, strict=True):
+            parts[position] = "val" if number < val else "train"
+    check_split(samples, classes, parts)
+    return parts
+
+
+def warning(parts: Sequence[Part]) -> str | None:
+    """What is to be said about a validation split that is too small to choose an epoch by."""
+    val, pool = parts.count("val"), len(parts) - parts.count("test")
+    if val >= _FEW_IMAGES or val >= _SMALL_SHARE * pool:
+        return None
+    return (
+        f"warning: val has {val} of {pool} images that are not for testing, too few to choose an "
+        "epoch by (the Kaggle chest X-rays come so); data.split.redraw_val=true draws it anew"
+    )
+
+
 def check_split(
     samples: Sequence[Sample], classes: Sequence[ClassInfo], parts: Sequence[Part]
 ) -> None:
-    """Refuse a split that divides a patient or leaves a class out of a part."""
-    homes: dict[str, Part] = {}
-    for sample, part in zip(samples, parts, strict=True):
-        if homes.setdefault(sample.group, part) != part:
-            raise DataError(
-                f"split: patient {sample.group} is in both {homes[sample.group]} and {part}"
-            )
+    """Refuse a split that leaves a class out of a part."""
     for label, info in enumerate(classes):
         for part in PARTS:
             pairs = zip(samples, parts, strict=True)

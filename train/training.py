@@ -9,15 +9,26 @@ from model.architectures import build
 from model.explain import check_head
 from model.manifest import Provenance
 from train.config import flatten
-from train.data import Dataset, load_classes
+from train.data import Dataset, Part, load_classes
+from train.data.sample import PARTS, listed
+from train.data.versions import FILES, write_files
 from train.errors import RunError
+from train.leakage import Duplicates, Leakage, check_leakage, find_leakage, keep_together
 from train.loop import Epoch, Progress, choose_device, fit, seed_everything, steps_per_epoch
 from train.provenance import hardware, provenance
 from train.run import CONFIG, SPLIT, Run
-from train.split import PARTS, Part, digest_of_test_split, make_split, read_split, write_split
+from train.split import (
+    digest_of_test_split,
+    make_split,
+    read_split,
+    split_of_source,
+    warning,
+    write_split,
+)
 from train.tracking import Tracker, make_tracker
 
 TRAINING = "training.json"
+LEAKAGE = "leakage.json"
 
 
 class Training(BaseModel):
@@ -47,10 +58,12 @@ def run_fit(run: Run) -> Training:
     check_head(network.head)
     make_tracker(config.tracking)
     data = run.data
-    parts = _split(run, data)
+    parts, leakage = _split(run, data)
     steps_per_epoch(parts.count("train"), config.loop)
     run.begin()
     write_split(run.path / SPLIT, data.samples, data.classes, parts)
+    write_files(run.path / FILES, data)
+    run.write(LEAKAGE, leakage)
     console.say(f"{_describe(data, parts)}\ndevice: {hardware(device)}")
     params = {key: str(value) for key, value in flatten(config).items()}
     with run.tracked({"params": params, "tags": {"step": "fit", "model": config.name}}) as tracker:
@@ -81,8 +94,9 @@ def run_fit(run: Run) -> Training:
                 "hardware": origin.hardware,
             }
         )
-        for path in (file, run.path / SPLIT, run.path / CONFIG):
-            tracker.log_files(path)
+        tracker.log_files(file)
+        for name in (SPLIT, LEAKAGE, FILES, CONFIG):
+            tracker.log_files(run.path / name)
     console.say(
         f"trained {len(history)} epochs in {origin.trained_seconds:.0f} s; "
         f"best macro-F1 on validation {best.val_macro_f1:.3f} in epoch {best.epoch}"
@@ -108,12 +122,20 @@ def read_training(run: Run) -> Training:
     return training
 
 
-def _split(run: Run, data: Dataset) -> list[Part]:
-    config = run.config
-    given = config.data.split.file
-    if given is not None:
-        return read_split(given, data.samples, data.classes)
-    return make_split(data.samples, data.classes, config.data.split, config.seed)
+def _split(run: Run, data: Dataset) -> tuple[list[Part], Leakage]:
+    config = run.config.data.split
+    duplicates = Duplicates(data)
+    # In a split that is drawn here, copies stay together with their original.
+    together = keep_together(data.samples, duplicates.all)
+    if config.file is not None:
+        parts = read_split(config.file, data.samples, data.classes)
+    elif any(sample.part for sample in data.samples):
+        parts = split_of_source(together, data.classes, config, run.config.seed)
+    else:
+        parts = make_split(together, data.classes, config, run.config.seed)
+    leakage = find_leakage(data, parts, duplicates)
+    check_leakage(leakage, config.allow)
+    return parts, leakage
 
 
 def _progress(run: Run, tracker: Tracker) -> Progress:
@@ -145,4 +167,7 @@ def _describe(data: Dataset, parts: list[Part]) -> str:
         ]
         shares = ", ".join(f"{count} {part}" for count, part in zip(counts, PARTS, strict=True))
         lines.append(f"  {info.key}: {shares}")
-    return "\n".join(lines)
+    if data.skipped:
+        skipped = [f"{file}: {reason}" for file, reason in data.skipped.items()]
+        lines.append(f"{len(skipped)} image files are unreadable and skipped:{listed(skipped)}")
+    return "\n".join([*lines, *filter(None, [warning(parts)])])

@@ -74,7 +74,7 @@ def shapes_tree(root: Path, output: Path) -> dict[str, Any]:
         "seed": 1,
         "data": {
             "root": str(root),
-            "csv": "labels.csv",
+            "table": "labels.csv",
             "classes": CLASSES,
             "decode": {"width_px": 64, "height_px": 64},
         },

@@ -102,7 +102,9 @@ def test_a_failing_fit_leaves_no_results_of_an_earlier_one(config: Path, tmp_pat
     wild = ["loop.learning_rate=1e30", "loop.warmup_epochs=0", "loop.epochs=20"]
     assert main(["fit", "--config", str(config), *wild]) == 2
     left = {file.name for file in (tmp_path / "run").iterdir()}
-    assert left == {"config.json", "split.csv", "tracking.json", "cache"}
+    assert left == {
+        "config.json", "split.csv", "leakage.json", "data.csv", "tracking.json", "cache",
+    }  # fmt: skip
 
 
 def test_an_output_that_cannot_be_written_is_named(
