@@ -2,8 +2,8 @@
 
 import { Api, Refusal } from './api.js';
 import { List } from './list.js';
-import { DONE, FAILED, Queue } from './queue.js';
-import { Result } from './result.js';
+import { DONE, FAILED, Queue, STOPPED } from './queue.js';
+import { pair, Result } from './result.js';
 import { count, explain, read, record, size } from './words.js';
 
 const POLL_MS = 2000;
@@ -13,6 +13,7 @@ const OVERHEAD_BYTES = 1024;
 const find = (id) => document.getElementById(id);
 
 let model = null;
+let connecting = false;
 const api = new Api(askToken);
 const queue = new Queue(ask, changed);
 const list = new List(find('rows'), (item) => result.show(item), remove);
@@ -24,7 +25,10 @@ const result = new Result(find('result'), {
   saveRecord: (item) => saveJson(record(item), `${stem(item)}.json`),
 });
 
+/** Learn what is served; after a failure, wait until it is served again. */
 async function connect() {
+  if (connecting) return;
+  connecting = true;
   for (;;) {
     try {
       model = await api.model();
@@ -35,8 +39,17 @@ async function connect() {
     }
     await new Promise((resolve) => { setTimeout(resolve, POLL_MS); });
   }
-  showModel('ready', `${model.name}, version ${model.version}`);
+  connecting = false;
+  introduce();
   queue.start();
+}
+
+function introduce() {
+  showModel('ready', `${model.name}, version ${model.version}`);
+  find('about-classes').replaceChildren(...model.classes.map(
+    ({ name, description }) => pair(name, description),
+  ));
+  find('about').hidden = false;
 }
 
 async function ask(file, signal) {
@@ -49,14 +62,18 @@ async function ask(file, signal) {
     // Another version has other classes, perhaps.
     if (answer.version !== model.version) {
       model = await api.model() ?? model;
-      showModel('ready', `${model.name}, version ${model.version}`);
+      introduce();
     }
     if (answer.maps.length !== model.classes.length) {
       throw new Refusal(503, 'The model was replaced meanwhile.', 1);
     }
     return answer;
   } catch (error) {
-    if (error.status === 0) await file.slice(0, 1).arrayBuffer().catch(unreadable);
+    if (error.status === 0) {
+      await file.slice(0, 1).arrayBuffer().catch(unreadable);
+      showModel('down', explain(error).title);
+      connect();
+    }
     throw error;
   }
 }
@@ -115,11 +132,18 @@ function changed(item) {
 function progress() {
   const [all, left] = [queue.items.length, queue.unfinished.length];
   const failed = queue.items.filter((item) => item.state === FAILED).length;
+  const stopped = queue.items.filter((item) => item.state === STOPPED).length;
   const parts = [left > 0 ? `${all - left} of ${all}` : count(all, 'image')];
   if (failed > 0) parts.push(`${failed} failed`);
+  if (stopped > 0) parts.push(`${stopped} stopped`);
   find('progress').textContent = parts.join(', ');
   find('stop').hidden = left === 0;
+  find('again').hidden = left > 0 || !queue.items.some(repeatable);
   find('save-all').hidden = left > 0;
+}
+
+function repeatable({ state, error }) {
+  return state === STOPPED || (state === FAILED && explain(error).again);
 }
 
 // Each answer aloud would be too much of many; of those the end is told, and the one on view.
@@ -189,6 +213,9 @@ find('input').addEventListener('change', ({ target }) => {
   target.value = '';
 });
 find('stop').addEventListener('click', () => say(`${count(queue.stop(), 'image')} stopped`));
+find('again').addEventListener('click', () => {
+  queue.items.filter(repeatable).forEach((item) => queue.again(item));
+});
 find('clear').addEventListener('click', clear);
 find('save-all').addEventListener('click', () => {
   saveJson(queue.items.map(record), 'sightline.json');

@@ -92,7 +92,7 @@ export class List {
       state.dataset.severity = severity;
       row.querySelector('.thumb').replaceChildren(picture(item.url));
     } else {
-      state.textContent = item.state === FAILED ? explain(item.error).title : STATES[item.state];
+      state.textContent = item.state === FAILED ? explain(item.error).short : STATES[item.state];
     }
   }
 

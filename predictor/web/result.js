@@ -106,6 +106,16 @@ export class Result {
   }
 }
 
+/** A term and its text, for a <dl>. */
+export function pair(name, value) {
+  const row = document.createElement('div');
+  const [term, text] = [document.createElement('dt'), document.createElement('dd')];
+  term.textContent = name;
+  text.textContent = value;
+  row.append(term, text);
+  return row;
+}
+
 function clone(item) {
   const kind = { [DONE]: 'answer', [FAILED]: 'failed' }[item.state] ?? 'pending';
   return document.querySelector(`#${kind}-template`).content.cloneNode(true);
@@ -130,14 +140,7 @@ function fillFacts({ file, answer }, list) {
       ([stage, value]) => [stage[0].toUpperCase() + stage.slice(1), milliseconds(value)],
     )),
   };
-  for (const [name, value] of Object.entries(facts)) {
-    const row = document.createElement('div');
-    const [term, text] = [document.createElement('dt'), document.createElement('dd')];
-    term.textContent = name;
-    text.textContent = value;
-    row.append(term, text);
-    list.append(row);
-  }
+  list.append(...Object.entries(facts).map(([name, value]) => pair(name, value)));
 }
 
 function classRow(item, k, predicted, chosen) {

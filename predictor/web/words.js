@@ -2,51 +2,41 @@
 
 const MIB = 1024 * 1024;
 
-const TITLES = {
-  0: 'The server cannot be reached',
-  400: 'This file could not be read as an image',
-  401: 'The server asks for an access token',
-  403: 'The server does not allow this',
-  404: 'The model is no longer served here',
-  413: 'This image is too large',
-  415: 'This is not a kind of file that the server reads',
-  429: 'The server is busy',
-  503: 'The model is not ready',
-  504: 'The answer took too long',
+const AGAIN = 'Try again in a minute.';
+// By HTTP status: a title, the same in a word or two, and what to do. Without the last the same
+// file would be refused again.
+const REFUSALS = {
+  0: ['The server cannot be reached', 'No connection', 'Check the connection, then try again.'],
+  400: ['This file could not be read as an image', 'Not readable'],
+  401: ['The server asks for an access token', 'No access', 'Try again to enter one.'],
+  403: ['The server does not allow this', 'Not allowed', AGAIN],
+  404: ['The model is no longer served here', 'Model gone', 'Reload the page.'],
+  413: ['This image is too large', 'Too large'],
+  415: ['This is not a kind of file that the server reads', 'Unknown kind of file'],
+  429: ['The server is busy', 'Server busy', `It stayed busy through several tries. ${AGAIN}`],
+  503: ['The model is not ready', 'Not ready', `The server is starting or stopping. ${AGAIN}`],
+  504: ['The answer took too long', 'Timed out', `Server or connection are slow. ${AGAIN}`],
 };
-const ADVICE = {
-  0: 'Check the connection, then try again.',
-  401: 'Try again to enter one.',
-  404: 'Reload the page.',
-  429: 'It stayed busy through several tries. Try again in a minute.',
-  503: 'The server is starting or stopping. Try again in a minute.',
-  504: 'The server was too busy, or the connection too slow. Try again.',
-};
-// The same file would be refused again.
-const FINAL = [400, 413, 415];
+const OTHER = ['The server could not answer', 'Failed', AGAIN];
+const GARBLED = [
+  'The answer could not be understood',
+  'Failed',
+  'Something between this page and the server may have changed it. Try again.',
+];
 
-/** What to show for an error: {title, advice, reason, again}. */
+/** What to show for an error: {title, short, advice, reason, again}. */
 export function explain(error) {
-  if (error.status === undefined) {
-    return {
-      title: 'The answer could not be understood',
-      advice: 'Something between this page and the server may have changed it.',
-      reason: String(error),
-      again: true,
-    };
-  }
-  return {
-    title: TITLES[error.status] ?? 'The server could not answer',
-    advice: ADVICE[error.status] ?? '',
-    // There is one image in each of the page's requests.
-    reason: error.message.replace(/^image 0: /, ''),
-    again: !FINAL.includes(error.status),
-  };
+  const known = error.status === undefined ? GARBLED : REFUSALS[error.status] ?? OTHER;
+  const [title, short, advice] = known;
+  // There is one image in each of the page's requests.
+  const reason = error.message.replace(/^image 0: /, '');
+  return { title, short, advice: advice ?? '', reason, again: advice !== undefined };
 }
 
+/** A probability; no model is ever certain, whatever its arithmetic rounds to. */
 export function percent(probability) {
-  if (probability > 0 && probability < 0.001) return '< 0.1 %';
-  if (probability < 1 && probability > 0.999) return '> 99.9 %';
+  if (probability < 0.001) return '< 0.1 %';
+  if (probability > 0.999) return '> 99.9 %';
   return `${(100 * probability).toFixed(1)} %`;
 }
 
@@ -72,7 +62,7 @@ export function read(answer, model) {
     severity: decided ? chosen.severity : 'undecided',
     risk: answer.risk,
     confidence: percent(answer.confidence),
-    threshold: percent(model.risk.indeterminate_below),
+    threshold: `${Number((100 * model.risk.indeterminate_below).toFixed(1))} %`,
     decided,
   };
 }
