@@ -20,17 +20,17 @@ class Query:
         images: encoded files or pixels, in the order of the answers.
         cam: whether the class activation map is wanted.
         overlay: whether the map drawn over the image is wanted.
+        explain_class: index of the class to explain; None for each image's predicted class.
         cams: whether the maps of all classes are wanted.
         display: whether the picture that an overlay is drawn on is wanted.
-        explain_class: index of the class to explain; None for each image's predicted class.
     """
 
     images: Sequence[Source]
     cam: bool = False
     overlay: bool = False
+    explain_class: int | None = None
     cams: bool = False
     display: bool = False
-    explain_class: int | None = None
 
     @property
     def explained(self) -> bool:

@@ -6,7 +6,7 @@ import { DONE, FAILED, Queue, STOPPED } from './queue.js';
 import { pair, Result } from './result.js';
 import { count, explain, read, record, size } from './words.js';
 
-const POLL_MS = 2000;
+const POLL_MS = 1000;
 // Of a request that is not the file: its JSON and the file's length.
 const OVERHEAD_BYTES = 1024;
 
