@@ -51,6 +51,7 @@ export class Result {
         + `is less than the ${said.threshold} that this model needs to decide, so no risk is `
         + 'stated. Take the image as unread.';
       at('.undecided').hidden = false;
+      at('.verdict').classList.add('undecided-verdict');
     }
     at('.original').src = item.url;
     at('[data-do="save-record"]').addEventListener('click', () => this.#actions.saveRecord(item));
