@@ -46,17 +46,18 @@ export class Api {
    *   as a Blob, `maps` as [{width, height, values}] of every class, and milliseconds.
    */
   async infer(name, file, signal) {
-    const [body, headerLength] = encode(file);
+    const [request, headerLength] = encode(file);
     const headers = {
       'content-type': 'application/octet-stream',
       'inference-header-content-length': String(headerLength),
     };
     const begun = performance.now();
     const response = await this.#request(`${address(name)}/infer`, {
-      method: 'POST', body, headers, signal,
+      method: 'POST', body: request, headers, signal,
     });
     const length = Number(response.headers.get('inference-header-content-length'));
-    const answer = decode(await response.arrayBuffer(), length);
+    const body = await response.arrayBuffer().catch(unreachable);
+    const answer = decode(body, length);
     answer.milliseconds = { round_trip: performance.now() - begun, ...answer.milliseconds };
     return answer;
   }
@@ -66,7 +67,8 @@ export class Api {
       const token = this.#token;
       const headers = { ...options.headers };
       if (token) headers.authorization = `Bearer ${token}`;
-      const response = await send(path, { ...options, headers, cache: 'no-store' });
+      const sent = fetch(path, { ...options, headers, cache: 'no-store' });
+      const response = await sent.catch(unreachable);
       if (response.ok) return response;
       const refusal = await readRefusal(response);
       if (refusal.status !== 401) throw refusal;
@@ -88,13 +90,8 @@ function address(name) {
   return `v2/models/${encodeURIComponent(name)}`;
 }
 
-async function send(path, options) {
-  try {
-    return await fetch(path, options);
-  } catch (error) {
-    if (options.signal?.aborted) throw error;
-    throw new Refusal(0, '');
-  }
+function unreachable() {
+  throw new Refusal(0, '');
 }
 
 async function readRefusal(response) {

@@ -36,6 +36,11 @@ async function connect() {
       showModel('wait', 'The model is loading …');
     } catch (error) {
       showModel('down', explain(error).title);
+      if (error.status === 401) {
+        // Whoever has no token now is asked for it again with the next images, not every second.
+        connecting = false;
+        return;
+      }
     }
     await new Promise((resolve) => { setTimeout(resolve, POLL_MS); });
   }
@@ -69,7 +74,7 @@ async function ask(file, signal) {
     }
     return answer;
   } catch (error) {
-    if (error.status === 0) {
+    if (error.status === 0 && !signal.aborted) {
       await file.slice(0, 1).arrayBuffer().catch(unreadable);
       showModel('down', explain(error).title);
       connect();
@@ -91,6 +96,7 @@ function add(files) {
   if (list.current === null) list.open(items[0]);
   say(`${count(files.length, 'image')} added`);
   progress();
+  if (model === null) connect();
   queue.next();
 }
 
@@ -133,7 +139,7 @@ function progress() {
   const [all, left] = [queue.items.length, queue.unfinished.length];
   const failed = queue.items.filter((item) => item.state === FAILED).length;
   const stopped = queue.items.filter((item) => item.state === STOPPED).length;
-  const parts = [left > 0 ? `${all - left} of ${all}` : count(all, 'image')];
+  const parts = [left > 0 ? `${all - left} of ${all} done` : count(all, 'image')];
   if (failed > 0) parts.push(`${failed} failed`);
   if (stopped > 0) parts.push(`${stopped} stopped`);
   find('progress').textContent = parts.join(', ');

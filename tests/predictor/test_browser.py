@@ -302,6 +302,29 @@ def test_whoever_has_no_token_is_told_that_one_is_needed(visit: Open, image: byt
     expect(opened.page.locator(".failed .title")).to_contain_text("asks for an access token")
 
 
+def test_a_token_that_is_needed_for_everything_is_asked_for_when_it_is_needed(
+    visit: Open, image: bytes
+) -> None:
+    """The server's refusal is made up."""
+
+    def guard(route: Route) -> None:
+        if route.request.headers.get("authorization") == "Bearer right":
+            return route.continue_()
+        return route.fulfill(status=401)
+
+    opened = visit()
+    opened.page.route("**/v2/**", guard)
+    opened.page.reload()
+    dialog = opened.page.get_by_role("dialog", name="Access token")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(opened.page.locator("#model")).to_contain_text("asks for an access token")
+    opened.upload(file_of("chest.png", image))
+    dialog.get_by_label("Token", exact=True).fill("right")
+    dialog.get_by_role("button", name="Continue").click()
+    opened.settle()
+    expect(opened.page.locator("article .label")).to_be_visible()
+
+
 def test_many_files_go_a_few_at_a_time_and_each_gets_its_own_answer(
     visit: Open, server: RunningServer, bundle: Bundle
 ) -> None:
