@@ -19,6 +19,8 @@ class Answer:
         explained_class: key of the class that `cam` and `overlay` show; None without either.
         cam: float32 [h, w], >= 0, before upsampling.
         overlay: PNG.
+        cams: float32 [K, h, w], the map of every class.
+        display: PNG of the image as it was decoded, which `overlay` is drawn on.
     """
 
     label: str
@@ -28,6 +30,8 @@ class Answer:
     explained_class: str | None = None
     cam: npt.NDArray[np.float32] | None = None
     overlay: bytes | None = None
+    cams: npt.NDArray[np.float32] | None = None
+    display: bytes | None = None
 
 
 @dataclass(slots=True)

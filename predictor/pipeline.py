@@ -16,14 +16,14 @@ from model.decision import decide
 from model.errors import ImageError
 from model.image import Decoded, ImageLimits, Pixels, decode, resize_pixels
 from model.manifest import Manifest
-from model.overlay import overlay_png
+from model.overlay import encode_png, overlay_png
 from predictor.admission import Admission
 from predictor.answer import Answer, Answers, Timings
 from predictor.batcher import Batcher, ImageOutput
 from predictor.errors import DeadlineError, ItemError, NotReadyError
 from predictor.query import Query, Source
 
-# Longest side of the picture that an overlay is drawn on.
+# Longest side of the picture that an overlay is drawn on; `display` is that picture.
 DISPLAY_PX = 512
 
 T = TypeVar("T")
@@ -130,7 +130,7 @@ class Pipeline:
 
     async def _prepare(self, query: Query) -> list[_Prepared]:
         def work(source: Source) -> Callable[[], _Prepared]:
-            return lambda: self._read(source, query.overlay)
+            return lambda: self._read(source, query.pictured)
 
         results = await asyncio.gather(
             *(self._in_thread(work(source)) for source in query.images), return_exceptions=True
@@ -144,19 +144,19 @@ class Pipeline:
             prepared.append(result)
         return prepared
 
-    def _read(self, source: Source, overlay: bool) -> _Prepared:
+    def _read(self, source: Source, pictured: bool) -> _Prepared:
         rule = self._manifest.decode
-        display_px = DISPLAY_PX if overlay else None
+        display_px = DISPLAY_PX if pictured else None
         if not isinstance(source, np.ndarray):
             decoded: Decoded = decode(source, rule, self._limits, display_px=display_px)
             return _Prepared(decoded.pixels, decoded.display)
         pixels = np.ascontiguousarray(source)
-        return _Prepared(resize_pixels(pixels, rule), fit(pixels) if overlay else None)
+        return _Prepared(resize_pixels(pixels, rule), fit(pixels) if pictured else None)
 
     async def _conclude(
         self, query: Query, prepared: Sequence[_Prepared], outputs: Sequence[ImageOutput]
     ) -> list[Answer]:
-        if not query.overlay:
+        if not query.pictured:
             return [
                 self._conclude_one(query, *pair) for pair in zip(prepared, outputs, strict=True)
             ]
@@ -170,13 +170,15 @@ class Pipeline:
 
     def _conclude_one(self, query: Query, prepared: _Prepared, output: ImageOutput) -> Answer:
         decision = decide(output.probabilities, self._severities, self._manifest.risk)
-        explained, cam, overlay = None, None, None
+        explained, cam, overlay, display = None, None, None, None
         if query.explained and output.cam is not None:
             index = decision.index if query.explain_class is None else query.explain_class
             explained, chosen = self._keys[index], output.cam[index]
             cam = chosen if query.cam else None
             if query.overlay and prepared.display is not None:
                 overlay = overlay_png(prepared.display, chosen)
+        if query.display and prepared.display is not None:
+            display = encode_png(prepared.display)
         return Answer(
             label=self._keys[decision.index],
             confidence=decision.confidence,
@@ -185,6 +187,8 @@ class Pipeline:
             explained_class=explained,
             cam=cam,
             overlay=overlay,
+            cams=output.cam if query.cams else None,
+            display=display,
         )
 
 

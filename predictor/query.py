@@ -21,16 +21,24 @@ class Query:
         cam: whether the class activation map is wanted.
         overlay: whether the map drawn over the image is wanted.
         explain_class: index of the class to explain; None for each image's predicted class.
+        cams: whether the maps of all classes are wanted.
+        display: whether the picture that an overlay is drawn on is wanted.
     """
 
     images: Sequence[Source]
     cam: bool = False
     overlay: bool = False
     explain_class: int | None = None
+    cams: bool = False
+    display: bool = False
 
     @property
     def explained(self) -> bool:
-        return self.cam or self.overlay
+        return self.cam or self.overlay or self.cams
+
+    @property
+    def pictured(self) -> bool:
+        return self.overlay or self.display
 
 
 @dataclass(frozen=True)

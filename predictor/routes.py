@@ -21,6 +21,7 @@ from predictor.errors import (
 )
 from predictor.journal import REQUEST_ID, Entry, Journal, request_id_of
 from predictor.lifecycle import SightlineModel
+from predictor.page import Page
 from predictor.protocol import v1, v2
 from predictor.protocol.form import read_form
 from predictor.protocol.metadata import server_metadata
@@ -70,6 +71,8 @@ class Routes:
         for verb in (v1.PREDICT, v1.EXPLAIN):
             handler = self._counted("v1", verb, self._v1(verb))
             router.add_route(f"/v1/models/{{name}}:{verb}", handler, methods=["POST"])
+        if self._model.settings.page:
+            Page().register(router)
         # KServe's SDK lets anybody unload the model here.
         router.add_route("/v2/repository/{rest:path}", _plain(_no_repository), methods=["POST"])
 

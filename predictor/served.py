@@ -38,7 +38,7 @@ class Served:
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        return model_metadata(self.name, self.version, self.bundle.manifest)
+        return model_metadata(self.name, self.version, self.bundle.manifest, self.contract)
 
     async def close(self) -> None:
         """Answer what has been admitted, then let go of the engine."""

@@ -66,6 +66,9 @@ class Settings(BaseModel):
     engine_threads: int | None = Field(
         default=None, ge=1, le=256, description="threads of the engine; the usable CPUs if not said"
     )
+    page: bool = Field(
+        default=True, description="true or false: whether a browser gets a page at /"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning, error"
     )

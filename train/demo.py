@@ -286,6 +286,7 @@ def _wait(
     process: subprocess.Popen[bytes], port: int, name: str, image: Path, console: Console
 ) -> None:
     console.say(
+        f"open http://127.0.0.1:{port}/ in a browser, or\n"
         f"try: curl -sS --data-binary @{image} -H 'Content-Type: image/jpeg' "
         f"http://127.0.0.1:{port}/v1/models/{name}:predict\nCtrl-C stops the server"
     )

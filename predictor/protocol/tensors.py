@@ -23,7 +23,7 @@ PIXELS = "pixels"
 INPUTS = {IMAGE: "BYTES", PIXELS: "UINT8"}
 
 DEFAULT_OUTPUTS = ("probabilities", "label", "confidence", "risk")
-OUTPUTS = (*DEFAULT_OUTPUTS, "cam", "overlay")
+OUTPUTS = (*DEFAULT_OUTPUTS, "cam", "overlay", "cams", "display")
 
 BASE64 = "base64"
 
@@ -114,6 +114,8 @@ def make_query(
         images=images,
         cam="cam" in outputs,
         overlay="overlay" in outputs,
+        cams="cams" in outputs,
+        display="display" in outputs,
         explain_class=contract.class_index(explain_class),
     )
 
@@ -213,8 +215,12 @@ def _output(answers: Sequence[Answer], name: str) -> OutputTensor:
         return _numbers(
             name, np.stack([answer.cam for answer in answers if answer.cam is not None])
         )
-    if name == "overlay":
-        pictures = [answer.overlay or b"" for answer in answers]
+    if name == "cams":
+        return _numbers(
+            name, np.stack([answer.cams for answer in answers if answer.cams is not None])
+        )
+    if name in ("overlay", "display"):
+        pictures = [(a.overlay if name == "overlay" else a.display) or b"" for a in answers]
         return OutputTensor(name, "BYTES", [count], pictures)
     texts = [(a.label if name == "label" else a.risk).encode() for a in answers]
     return OutputTensor(name, "BYTES", [count], texts, text=True)

@@ -90,7 +90,10 @@ def test_a_malformed_request_is_refused_naming_the_field(
 
 def test_answers_are_raw_tensors_in_the_order_asked() -> None:
     cam = np.ones((2, 2), np.float32)
-    answer = Answer("normal", 0.75, "Low", np.array([0.75, 0.25], np.float32), "normal", cam, b"p")
+    cams = np.ones((2, 2, 2), np.float32)
+    answer = Answer(
+        "normal", 0.75, "Low", np.array([0.75, 0.25], np.float32), "normal", cam, b"p", cams, b"d"
+    )
     request = protocol.parse(message(raw=[join_bytes([b"x"])], outputs=OUTPUTS), CONTRACT)
     response = protocol.build(request, Answers([answer], Timings(0.0015)), "m", "4")
     assert (response.model_name, response.model_version, response.id) == ("m", "4", "7")
@@ -102,8 +105,11 @@ def test_answers_are_raw_tensors_in_the_order_asked() -> None:
         [1],
         [1, 2, 2],
         [1],
+        [1, 2, 2, 2],
+        [1],
     ]
     assert np.frombuffer(response.raw_output_contents[0], "<f4").tolist() == [0.75, 0.25]
     assert response.raw_output_contents[1] == join_bytes([b"normal"])
     assert response.raw_output_contents[5] == join_bytes([b"p"])
+    assert response.raw_output_contents[7] == join_bytes([b"d"])
     assert response.parameters["decode_ms"].string_param == "1.5"

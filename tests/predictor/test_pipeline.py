@@ -1,4 +1,5 @@
 import asyncio
+import io
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -6,6 +7,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from model.bundle import Bundle
 from model.image import ImageLimits
@@ -98,14 +100,43 @@ async def test_an_explanation_is_of_the_predicted_class_unless_another_is_named(
         assert np.allclose(one.cam, other.cam, atol=1e-6) == (one.label == "nodule")
 
 
+async def test_the_maps_of_all_classes_and_the_picture_they_belong_to_can_be_had(
+    house: House, pictures: npt.NDArray[np.uint8]
+) -> None:
+    files: list[Source] = [png(pictures[0]), pictures[1]]
+    whole = (await house.pipeline.answer(Query(files, cams=True, display=True), deadline())).answers
+    for answer, pixels in zip(whole, pictures[:2], strict=True):
+        assert answer.cam is None
+        assert answer.overlay is None
+        assert answer.cams is not None
+        assert answer.display is not None
+        with Image.open(io.BytesIO(answer.display)) as picture:
+            assert np.array_equal(np.asarray(picture), pixels)
+    for k in range(3):
+        query = Query(files, cam=True, explain_class=k)
+        for one, other in zip(
+            whole, (await house.pipeline.answer(query, deadline())).answers, strict=True
+        ):
+            assert one.cams is not None
+            assert other.cam is not None
+            assert other.cams is None
+            assert np.allclose(one.cams[k], other.cam, atol=1e-6)
+
+
+async def test_a_picture_alone_costs_no_explanation(
+    house: House, pictures: npt.NDArray[np.uint8]
+) -> None:
+    query = Query([png(pictures[0])], display=True)
+    assert not query.explained
+    (answer,) = (await house.pipeline.answer(query, deadline())).answers
+    assert answer.display is not None
+    assert answer.explained_class is None
+
+
 @pytest.mark.parametrize("shape", [(200, 100), (2000, 400), (64, 64)])
 async def test_the_overlay_keeps_the_shape_of_the_original(
     house: House, shape: tuple[int, int]
 ) -> None:
-    import io
-
-    from PIL import Image
-
     pixels = np.zeros((*shape, 3), np.uint8)
     pixels[10:40, 10:40] = 200
     sources: list[Source] = [jpeg(pixels), pixels]

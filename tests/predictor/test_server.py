@@ -312,7 +312,13 @@ def test_metadata_names_inputs_outputs_version_and_classes(
     assert metadata["versions"] == [version]
     assert {"name": "pixels", "datatype": "UINT8", "shape": [-1, -1, -1, 3]} in metadata["inputs"]
     assert {"name": "cam", "datatype": "FP32", "shape": [-1, 16, 16]} in metadata["outputs"]
+    assert {"name": "cams", "datatype": "FP32", "shape": [-1, 3, 16, 16]} in metadata["outputs"]
+    assert {"name": "display", "datatype": "BYTES", "shape": [-1]} in metadata["outputs"]
     assert [each["key"] for each in metadata["parameters"]["classes"]] == bundle.manifest.class_keys
+    assert metadata["parameters"]["risk"]["indeterminate_below"] == 0.7
+    assert metadata["parameters"]["limits"] == {
+        "max_body_bytes": 4_000_000, "max_pixels": 64_000_000, "max_images": 64,
+    }  # fmt: skip
     for path in (f"/v2/models/tiny/versions/{version}/ready", "/v1/models/tiny"):
         assert httpx.get(server.url + path).json() == {"name": "tiny", "ready": True}
     assert httpx.get(server.url + "/v2/models").json() == {"models": ["tiny"]}

@@ -20,6 +20,7 @@ def test_defaults() -> None:
     assert settings.images_per_request == 64
     assert settings.max_body_bytes == settings.limits.max_bytes == 32 * MIB
     assert settings.model_name is None
+    assert settings.page
     assert settings.decoders >= 1
     assert settings.engine_cpus >= 1
 
@@ -34,6 +35,12 @@ def test_every_setting_is_a_flag_and_a_variable() -> None:
 
 def test_a_flag_wins_over_its_variable() -> None:
     assert read(["--max_queue", "9"], {"SIGHTLINE_MAX_QUEUE": "7"}).max_queue == 9
+
+
+@pytest.mark.parametrize(("value", "shown"), [("false", False), ("off", False), ("true", True)])
+def test_the_page_is_a_yes_or_no(value: str, shown: bool) -> None:
+    assert read(["--page", value]).page is shown
+    assert read([], {"SIGHTLINE_PAGE": value}).page is shown
 
 
 def test_an_empty_variable_is_no_setting() -> None:
@@ -62,6 +69,7 @@ def test_a_small_queue_bounds_the_images_of_a_request() -> None:
         (["--log_format", "xml"], {}, "--log_format is 'xml'; accepted: 'json' or 'text'"),
         (["--max_images", "9", "--max_queue", "8"], {}, "max_images is 9, more than max_queue, 8"),
         (["--model_name", "a/b"], {}, "--model_name is 'a/b'"),
+        (["--page", "perhaps"], {}, "--page is 'perhaps'; accepted: a valid boolean"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_accepted(

@@ -156,9 +156,11 @@ def test_a_wrong_amount_of_pixel_bytes_is_refused() -> None:
 def test_answers_become_tensors() -> None:
     answers = [
         Answer("normal", 0.75, "Minimal", np.array([0.75, 0.25], np.float32), "normal",
-               np.full((3, 4), 2.0, np.float32), b"png 0"),
+               np.full((3, 4), 2.0, np.float32), b"png 0",
+               np.full((2, 3, 4), 2.0, np.float32), b"display 0"),
         Answer("effusion", 0.5, "Indeterminate", np.array([0.5, 0.5], np.float32), "effusion",
-               np.full((3, 4), 3.0, np.float32), b"png 1"),
+               np.full((3, 4), 3.0, np.float32), b"png 1",
+               np.full((2, 3, 4), 3.0, np.float32), b"display 1"),
     ]  # fmt: skip
     tensors = {tensor.name: tensor for tensor in output_tensors(answers, OUTPUTS)}
     assert tuple(tensors) == OUTPUTS
@@ -169,12 +171,16 @@ def test_answers_become_tensors() -> None:
         ("BYTES", [2]),
         ("FP32", [2, 3, 4]),
         ("BYTES", [2]),
+        ("FP32", [2, 2, 3, 4]),
+        ("BYTES", [2]),
     ]
     assert tensors["label"].to_bytes() == b"\x06\x00\x00\x00normal\x08\x00\x00\x00effusion"
     assert tensors["confidence"].to_bytes() == np.array([0.75, 0.5], "<f4").tobytes()
     assert np.frombuffer(tensors["cam"].to_bytes(), "<f4").reshape(2, 3, 4)[1, 2, 3] == 3.0
     assert tensors["overlay"].values == [b"png 0", b"png 1"]
+    assert tensors["display"].values == [b"display 0", b"display 1"]
     assert not tensors["overlay"].text
+    assert not tensors["display"].text
 
 
 def test_too_many_images_is_another_status_than_a_wrong_shape() -> None:

@@ -19,9 +19,10 @@ CONTRACT = Contract(("normal", "effusion"), (2, 2), max_images=16)
 ANSWERS = Answers(
     [
         Answer("normal", 0.75, "Minimal", np.array([0.75, 0.25], np.float32), "normal",
-               np.array([[0, 1], [2, 3]], np.float32), b"\x89PNG\xff"),
+               np.array([[0, 1], [2, 3]], np.float32), b"\x89PNG\xff",
+               np.ones((2, 2, 2), np.float32), b"\x89PNG\x00"),
         Answer("effusion", 1.0, "High", np.array([0.0, 1.0], np.float32), "effusion",
-               np.zeros((2, 2), np.float32), b""),
+               np.zeros((2, 2), np.float32), b"", np.zeros((2, 2, 2), np.float32), b""),
     ],
     Timings(0.001, 0.002, 0.003, 0.004),
 )  # fmt: skip
@@ -98,6 +99,8 @@ def test_every_mixture_of_json_and_binary_outputs_can_be_read(
         "label": ["normal", "effusion"],
         "risk": ["Minimal", "High"],
         "overlay": [base64.b64encode(b"\x89PNG\xff").decode(), ""],
+        "cams": [1.0] * 8 + [0.0] * 8,
+        "display": [base64.b64encode(b"\x89PNG\x00").decode(), ""],
     }
     for output in header["outputs"]:
         size = output.get("parameters", {}).get("binary_data_size")
@@ -110,7 +113,8 @@ def test_every_mixture_of_json_and_binary_outputs_can_be_read(
             assert np.frombuffer(blob, "<f4").tolist() == expected[output["name"]]
         else:
             values = [bytes(value) for value in split_bytes(memoryview(blob), 2, "output")]
-            plain = [b"\x89PNG\xff", b""] if output["name"] == "overlay" else None
+            pictures = {"overlay": [b"\x89PNG\xff", b""], "display": [b"\x89PNG\x00", b""]}
+            plain = pictures.get(output["name"])
             assert values == (plain or [str(text).encode() for text in expected[output["name"]]])
     assert rest == b""
 
