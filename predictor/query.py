@@ -8,7 +8,7 @@ from model.image import ImageLimits, Pixels, check_pixels
 from model.manifest import Manifest
 from predictor.errors import ItemError, MalformedRequestError, TooLargeError
 
-# An encoded JPEG or PNG, or RGB pixels uint8 [h, w, 3] of any size within the limits.
+# An encoded JPEG, PNG or DICOM file, or RGB pixels uint8 [h, w, 3] of any size within the limits.
 Source = bytes | memoryview | Pixels
 
 

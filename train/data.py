@@ -23,7 +23,7 @@ from model.manifest import ClassInfo
 from train.config import DataConfig
 from train.errors import DataError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+SUFFIXES = frozenset({".dcm", ".dicom", ".jpg", ".jpeg", ".png"})
 _SHOWN = 20
 
 Progress = Callable[[int, int], None]

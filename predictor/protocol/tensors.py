@@ -187,7 +187,9 @@ def from_base64(text: object, where: str) -> bytes:
     if isinstance(text, bytes | memoryview):
         text = bytes(text).decode("ascii", errors="replace")
     if not isinstance(text, str):
-        raise MalformedRequestError(f"{where} is not a string; base64 of a JPEG or PNG is expected")
+        raise MalformedRequestError(
+            f"{where} is not a string; base64 of a JPEG, PNG or DICOM file is expected"
+        )
     if text.startswith("data:"):
         head, comma, text = text.partition(",")
         if not comma or not head.endswith(";base64"):
@@ -225,7 +227,7 @@ def _numbers(name: str, values: npt.NDArray[np.float32]) -> OutputTensor:
 
 
 def _accepted() -> str:
-    return f"{IMAGE} (BYTES [N], JPEG or PNG) or {PIXELS} (UINT8 [N, height, width, 3])"
+    return f"{IMAGE} (BYTES [N], JPEG, PNG or DICOM) or {PIXELS} (UINT8 [N, height, width, 3])"
 
 
 def _shown(value: object) -> str:

@@ -15,7 +15,7 @@ from predictor.protocol.tensors import from_base64
 from predictor.query import Contract, Query, Source
 
 JSON = "application/json"
-IMAGES = ("image/jpeg", "image/png")
+IMAGES = ("image/jpeg", "image/png", "application/dicom")
 FORM = "multipart/form-data"
 ACCEPTED = (JSON, *IMAGES, FORM)
 

@@ -81,7 +81,7 @@ def test_every_unreadable_file_is_listed_with_its_reason(copy: Path, tmp_path: P
     assert "3 image files are unreadable" in text
     assert "disc/00-1.png: image is empty" in text
     assert "bars/05-0.jpg: damaged JPEG" in text
-    assert "plain/02-1.png: not a JPEG or PNG" in text
+    assert "plain/02-1.png: not a JPEG, PNG or DICOM" in text
     assert list((tmp_path / "cache").iterdir()) == []
 
 
