@@ -113,19 +113,20 @@ class Routes:
         self, request: Request, verb: str, served: Served, deadline: float
     ) -> Query:
         kind = v1.media_type(request.headers.get("content-type"))
-        explain_class: object = request.query_params.get("explain_class")
+        options = {
+            key: request.query_params[key] for key in v1.OPTIONS if key in request.query_params
+        }
         max_bytes, contract = self._model.settings.max_body_bytes, served.contract
         if kind == v1.FORM:
             chunks = stream_body(request, max_bytes, deadline)
             files, texts = await read_form(request.headers, chunks, contract.max_images)
-            chosen = texts.get("explain_class", explain_class)
-            return v1.make_query(files, verb, contract, chosen)
+            return v1.make_query(files, verb, contract, {**options, **texts})
         body = await read_body(request, max_bytes, deadline)
         if kind == v1.JSON:
             return await _parse(
-                served, len(body), lambda: v1.parse_json(body, verb, contract, explain_class)
+                served, len(body), lambda: v1.parse_json(body, verb, contract, options)
             )
-        return v1.make_query([memoryview(body)], verb, contract, explain_class)
+        return v1.make_query([memoryview(body)], verb, contract, options)
 
     def _named(self, request: Request) -> Served:
         return self._model.require(request.path_params["name"], request.path_params.get("version"))

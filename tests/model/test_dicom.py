@@ -229,7 +229,8 @@ def _unit(windowed: npt.NDArray[Any], read: Dataset) -> npt.NDArray[Any]:
     high = 2 ** (read.BitsStored - signed) - 1
     slope, intercept = read.get("RescaleSlope", 1), read.get("RescaleIntercept", 0)
     low, high = low * slope + intercept, high * slope + intercept
-    return (windowed - low) / (high - low)
+    unit: npt.NDArray[Any] = (windowed - low) / (high - low)
+    return unit
 
 
 @pytest.mark.parametrize(
