@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Router
 
+from predictor import openapi
 from predictor.body import read_body, stream_body, unless_gone
 from predictor.errors import (
     ContentTypeError,
@@ -62,6 +63,7 @@ class Routes:
             (f"{one}{version}/ready", self._model_ready),
             ("/v1/models", lambda _: {"models": self._names()}),
             ("/v1/models/{name}", self._model_ready),
+            ("/openapi.json", self._openapi),
         ]
         for path, answer in get:
             router.add_route(path, _plain(answer), methods=["GET"])
@@ -146,6 +148,9 @@ class Routes:
 
     def _metadata(self, request: Request) -> object:
         return self._named(request).metadata
+
+    def _openapi(self, _: Request) -> object:
+        return openapi.document(self._model.require(self._model.name))
 
     def _require_ready(self) -> None:
         if not self._model.ready:
