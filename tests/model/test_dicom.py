@@ -72,6 +72,17 @@ def assert_close(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
     assert np.abs(found.astype(float) - expected).max() <= 1
 
 
+def test_a_bundle_from_before_dicom_has_the_rule_s_defaults() -> None:
+    older = RULE.model_dump(exclude={"dicom"})
+    assert DecodeRule.model_validate(older) == RULE
+    assert DicomRule().model_dump() == {
+        "voi": "first_lut_or_window",
+        "without_voi": "percentiles",
+        "low_percentile": 0.5,
+        "high_percentile": 99.5,
+    }
+
+
 def test_the_network_sees_the_picture_resized_like_any_other() -> None:
     data = dicom(BYTES)
     decoded = decode(data, RULE)

@@ -2,13 +2,14 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from model.bundle import Bundle
-from model.image import ImageLimits
+from model.image import Decoded, ImageLimits, decode
 from predictor.admission import Admission
 from predictor.batcher import Batcher
 from predictor.engine import ENGINES
@@ -30,8 +31,10 @@ class Held:
         self.gate.set()
         self.began = threading.Event()
         self.images = 0
+        self.asked_for_cam: list[bool] = []
 
     def run(self, images: Batch, *, want_cam: bool) -> EngineOutput:
+        self.asked_for_cam.append(want_cam)
         self.began.set()
         self.gate.wait()
         self.images += len(images)
@@ -96,6 +99,27 @@ async def test_an_explanation_is_of_the_predicted_class_unless_another_is_named(
         assert other.cam is not None
         assert one.cam.shape == (16, 16)
         assert np.allclose(one.cam, other.cam, atol=1e-6) == (one.label == "nodule")
+
+
+async def test_without_an_explanation_no_stage_works_for_one(
+    house: House, pictures: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    displays: list[int | None] = []
+
+    def seen(*arguments: Any, display_px: int | None) -> Decoded:
+        displays.append(display_px)
+        return decode(*arguments, display_px=display_px)
+
+    monkeypatch.setattr("predictor.pipeline.decode", seen)
+    source = png(pictures[0])
+    (plain,) = (await house.pipeline.answer(Query([source]), deadline())).answers
+    assert (plain.cam, plain.overlay, plain.explained_class) == (None, None, None)
+    (mapped,) = (await house.pipeline.answer(Query([source], cam=True), deadline())).answers
+    assert mapped.cam is not None
+    assert mapped.overlay is None
+    await house.pipeline.answer(Query([source], overlay=True), deadline())
+    assert house.held.asked_for_cam == [False, True, True]
+    assert displays == [None, None, DISPLAY_PX]
 
 
 @pytest.mark.parametrize("shape", [(200, 100), (2000, 400), (64, 64)])

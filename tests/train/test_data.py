@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.image import DecodeRule, decode
+from model.image import DecodeRule, decode, resize_pixels
+from tests.model.dicoms import dicom
 from train.config import DataConfig
 from train.data import load_classes, load_dataset
 from train.errors import DataError
@@ -56,6 +57,19 @@ def test_folders_give_the_same_images_each_its_own_group(shapes: Path, tmp_path:
     tree = load_dataset(config(shapes, csv=None), tmp_path)
     assert [(s.file, s.label) for s in tree.samples] == [(s.file, s.label) for s in table.samples]
     assert len({s.group for s in tree.samples}) == len(tree.samples)
+
+
+def test_dicom_files_are_found_in_folders_and_decoded_like_any_other(
+    copy: Path, tmp_path: Path
+) -> None:
+    pixels = np.asarray(Image.open(copy / "disc/00-1.png").convert("L"))
+    (copy / "disc/00-1.png").unlink()
+    (copy / "disc/00-1.DCM").write_bytes(dicom(pixels))
+    data = load_dataset(config(copy, csv=None), tmp_path / "cache")
+    position = next(n for n, s in enumerate(data.samples) if s.file == "disc/00-1.DCM")
+    rule = config(copy).decode
+    expected = resize_pixels(np.repeat(pixels[..., None], 3, axis=2), rule)
+    assert np.array_equal(data.images[position], expected)
 
 
 def test_classes_may_come_from_a_file(copy: Path) -> None:
