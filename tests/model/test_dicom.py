@@ -420,6 +420,21 @@ def test_a_lossless_jpeg_that_ends_early_is_corrupt_not_half_grey() -> None:
         decode(written(read), RULE)
 
 
+QUOTED = ("RescaleSlope", "WindowCenter", "NumberOfFrames", "RescaleIntercept")
+
+
+@pytest.mark.parametrize("keyword", QUOTED)
+def test_what_stands_where_a_number_should_is_not_quoted(
+    keyword: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    numbers = {"RescaleSlope": "1", "RescaleIntercept": "0", "WindowCenter": 9, "WindowWidth": 9}
+    data = dicom(BYTES, **{**numbers, keyword: "12345678"}).replace(b"12345678", b"DOE^JANE")
+    with caplog.at_level(logging.DEBUG), pytest.raises(CorruptImageError) as caught:
+        decode(data, RULE)
+    out, err = capfd.readouterr()
+    assert "DOE" not in str(caught.value) + caplog.text + out + err
+
+
 def test_nothing_of_the_patient_is_warned_of_logged_or_said(
     caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:

@@ -208,6 +208,12 @@ def test_triton_s_http_client_may_send_dicom(
         check_all(client.infer("tiny", [tensor], outputs=wanted).as_numpy, expected, bundle)
         with pytest.raises(InferenceServerException, match=r"image 0: Digital X-Ray .* 7 fr"):
             client.infer("tiny", [broken])
+    odd = dicom(pictures[0][..., 0], RescaleSlope="12345678", RescaleIntercept="0")
+    odd = odd.replace(b"12345678", b"DOE^JOHN")
+    headers = {"content-type": "application/dicom"}
+    refused = httpx.post(f"{server.url}/v1/models/tiny:predict", content=odd, headers=headers)
+    assert refused.status_code == 400
+    assert "DOE" not in refused.text
     for secret in (SECRET, "DOE", "4711"):
         assert secret not in server.log()
 

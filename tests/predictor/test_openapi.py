@@ -19,9 +19,15 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from starlette.applications import Starlette
 
 from model.bundle import Bundle
 from predictor import errors, openapi
+from predictor.journal import Journal
+from predictor.lifecycle import SightlineModel
+from predictor.metrics import Metrics
+from predictor.routes import Routes
+from predictor.settings import Settings
 from tests.model.dicoms import dicom
 from tests.predictor.bundles import jpeg, png
 from tests.predictor.servers import RunningServer
@@ -127,6 +133,19 @@ def test_every_status_that_a_request_may_be_refused_with_is_in_it(document: Json
         if "requestBody" in operation:
             assert set(operation["responses"]) == {"200", *statuses}, path
     assert {kind.status for kind in openapi.FAILURES} == {int(status) for status in statuses}
+
+
+async def test_there_is_no_document_before_there_is_a_model(
+    bundle: Bundle, metrics: Metrics
+) -> None:
+    model = SightlineModel(Settings(bundle=str(bundle.path)), metrics)
+    app = Starlette()
+    Routes(model, Journal(metrics, model.identity)).register(app.router)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        response = await client.get("/openapi.json")
+    assert response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    assert response.json() == {"error": "the model is loading"}
 
 
 def test_there_is_no_page_that_loads_scripts_from_elsewhere(server: RunningServer) -> None:
