@@ -47,3 +47,27 @@ class ImageTooSmallError(ImageError):
     """Fewer pixels than an answer could be based on."""
 
     reason = "too_small"
+
+
+class NonImageError(UnsupportedImageError):
+    """A DICOM object that is no image: a report, a plan, a segmentation."""
+
+    reason = "not_an_image"
+
+
+class MultiFrameError(UnsupportedImageError):
+    """A DICOM image of several frames."""
+
+    reason = "multi_frame"
+
+
+class TransferSyntaxError(UnsupportedImageError):
+    """DICOM pixel data in a compression that is not decoded here."""
+
+    reason = "transfer_syntax"
+
+
+class NoPixelsError(CorruptImageError):
+    """A DICOM image without its pixel data."""
+
+    reason = "no_pixels"

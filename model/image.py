@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
+from model import dicom
 from model.errors import (
     CorruptImageError,
     EmptyImageError,
@@ -22,6 +23,7 @@ from model.errors import (
     ImageTooSmallError,
     UnsupportedImageError,
 )
+from model.greyscale import DicomRule
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -67,6 +69,7 @@ class DecodeRule(BaseModel):
     reduce_margin: float = Field(default=2.0, ge=2.0, le=8.0)
     alpha: Literal["over_black"] = "over_black"
     orientation: Literal["exif"] = "exif"
+    dicom: DicomRule = DicomRule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,10 @@ def decode(
     *,
     display_px: int | None = None,
 ) -> Decoded:
-    """Turn an encoded JPEG or PNG into the network's input.
+    """Turn an encoded JPEG, PNG or DICOM file into the network's input.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is laid over black; the
-    EXIF orientation is applied.
+    EXIF orientation is applied; DICOM follows :class:`model.greyscale.DicomRule`.
 
     Args:
         data: the encoded file.
@@ -118,6 +121,8 @@ def decode(
         ImageError: one of its kinds, saying what is wrong with the bytes.
     """
     _check_bytes(data, limits)
+    if dicom.is_dicom(data):
+        return _decode_dicom(data, rule, limits, display_px)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width_px, height_px, turned = _check_size(image, limits)
@@ -136,6 +141,20 @@ def decode(
     if display_px is not None:
         display = np.asarray(_fit(rgb, (width_px, height_px), display_px))
     return Decoded(np.asarray(pixels), display, width_px, height_px)
+
+
+def _decode_dicom(
+    data: bytes | memoryview, rule: DecodeRule, limits: ImageLimits, display_px: int | None
+) -> Decoded:
+    def check_size(rows: int, columns: int) -> None:
+        check_pixels(rows, columns, limits)
+
+    image = Image.fromarray(dicom.render(data, rule.dicom, limits.max_bytes, check_size))
+    pixels = _resize(image, (rule.width_px, rule.height_px), rule.reduce_margin).convert("RGB")
+    display = None
+    if display_px is not None:
+        display = np.asarray(_fit(image, image.size, display_px).convert("RGB"))
+    return Decoded(np.asarray(pixels), display, image.width, image.height)
 
 
 def resize_pixels(pixels: Pixels, rule: DecodeRule) -> Pixels:
@@ -162,15 +181,16 @@ def check_pixels(height_px: int, width_px: int, limits: ImageLimits) -> None:
 
 def _check_bytes(data: bytes | memoryview, limits: ImageLimits) -> None:
     if len(data) == 0:
-        raise EmptyImageError("image is empty (0 bytes); a JPEG or PNG file is expected")
+        raise EmptyImageError("image is empty (0 bytes); a JPEG, PNG or DICOM file is expected")
     if len(data) > limits.max_bytes:
         raise ImageTooLargeError(
             f"image has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted"
         )
-    if _format(data) == "unknown":
+    if _format(data) == "unknown" and not dicom.is_dicom(data):
         start = bytes(data[:8]).hex(" ")
         raise UnsupportedImageError(
-            f"not a JPEG or PNG image: the first bytes are {start}; JPEG and PNG are accepted"
+            f"not a JPEG, PNG or DICOM file: the first bytes are {start}; accepted: JPEG, PNG, "
+            "and DICOM with its preamble"
         )
 
 

@@ -76,7 +76,6 @@ def _server(arguments: argparse.Namespace, settings: Settings) -> SightlineServe
         max_threads=arguments.max_threads,
         max_asyncio_workers=arguments.max_asyncio_workers,
         enable_grpc=arguments.enable_grpc,
-        enable_docs_url=arguments.enable_docs_url,
         event_loop=arguments.event_loop,
         timeout_keep_alive=arguments.timeout_keep_alive,
         # Whatever was accepted is answered or given up by then.
@@ -100,6 +99,11 @@ def _check_kserve(arguments: argparse.Namespace) -> None:
         raise StartError(
             "--access_log_format is not accepted: every request has one line already; "
             "its form is --log_format json or text"
+        )
+    if arguments.enable_docs_url:
+        raise StartError(
+            "--enable_docs_url is not accepted: its page loads scripts from another site; the "
+            "description is at /openapi.json"
         )
     if bool(arguments.ssl_certfile) != bool(arguments.ssl_keyfile):
         raise StartError("--ssl_certfile and --ssl_keyfile are needed together, or neither")

@@ -14,6 +14,7 @@ from predictor.errors import (
     MalformedRequestError,
     TooLargeError,
 )
+from predictor.query import is_number
 
 T = TypeVar("T")
 
@@ -94,7 +95,7 @@ def _content_length(request: Request) -> int | None:
     value = request.headers.get("content-length")
     if value is None:
         return None
-    if not value.isdecimal():
+    if not is_number(value):
         raise MalformedRequestError(f"content-length is {value[:40]!r}; an integer is expected")
     return int(value)
 

@@ -1,5 +1,6 @@
 """What a client asks, whatever protocol it asks in."""
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -8,7 +9,11 @@ from model.image import ImageLimits, Pixels, check_pixels
 from model.manifest import Manifest
 from predictor.errors import ItemError, MalformedRequestError, TooLargeError
 
-# An encoded JPEG or PNG, or RGB pixels uint8 [h, w, 3] of any size within the limits.
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlist = 3, 80, 80, 8
+_MOST_DIGITS = 18
+
+# An encoded JPEG, PNG or DICOM file, or RGB pixels uint8 [h, w, 3] of any size within the limits.
 Source = bytes | memoryview | Pixels
 
 
@@ -89,16 +94,22 @@ class Contract:
             return None
         if isinstance(value, str) and value in self.class_keys:
             return list(self.class_keys).index(value)
-        index = int(value) if isinstance(value, str) and value.isdecimal() else value
+        index = int(value) if isinstance(value, str) and is_number(value) else value
         classes = len(self.class_keys)
         if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < classes:
             return index
         raise MalformedRequestError(
-            f"explain_class is {_shown(value)}; accepted: {', '.join(self.class_keys)}, "
+            f"explain_class is {shown(value)}; accepted: {', '.join(self.class_keys)}, "
             f"or an index from 0 to {classes - 1}"
         )
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
+def shown(value: object) -> str:
+    """A client's value for an error message: short, however large or deeply nested it is."""
+    text = _REPR.repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def is_number(text: str) -> bool:
+    """Whether it is digits, and not so many that Python refuses to read them."""
+    return text.isdecimal() and len(text) <= _MOST_DIGITS

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Router
 
+from predictor import openapi
 from predictor.body import read_body, stream_body, unless_gone
 from predictor.errors import (
     ContentTypeError,
@@ -63,6 +64,7 @@ class Routes:
             (f"{one}{version}/ready", self._model_ready),
             ("/v1/models", lambda _: {"models": self._names()}),
             ("/v1/models/{name}", self._model_ready),
+            ("/openapi.json", self._openapi),
         ]
         for path, answer in get:
             router.add_route(path, _plain(answer), methods=["GET"])
@@ -116,19 +118,20 @@ class Routes:
         self, request: Request, verb: str, served: Served, deadline: float
     ) -> Query:
         kind = v1.media_type(request.headers.get("content-type"))
-        explain_class: object = request.query_params.get("explain_class")
+        options = {
+            key: request.query_params[key] for key in v1.OPTIONS if key in request.query_params
+        }
         max_bytes, contract = self._model.settings.max_body_bytes, served.contract
         if kind == v1.FORM:
             chunks = stream_body(request, max_bytes, deadline)
             files, texts = await read_form(request.headers, chunks, contract.max_images)
-            chosen = texts.get("explain_class", explain_class)
-            return v1.make_query(files, verb, contract, chosen)
+            return v1.make_query(files, verb, contract, {**options, **texts})
         body = await read_body(request, max_bytes, deadline)
         if kind == v1.JSON:
             return await _parse(
-                served, len(body), lambda: v1.parse_json(body, verb, contract, explain_class)
+                served, len(body), lambda: v1.parse_json(body, verb, contract, options)
             )
-        return v1.make_query([memoryview(body)], verb, contract, explain_class)
+        return v1.make_query([memoryview(body)], verb, contract, options)
 
     def _named(self, request: Request) -> Served:
         return self._model.require(request.path_params["name"], request.path_params.get("version"))
@@ -148,6 +151,9 @@ class Routes:
 
     def _metadata(self, request: Request) -> object:
         return self._named(request).metadata
+
+    def _openapi(self, _: Request) -> object:
+        return openapi.document(self._model.require(self._model.name))
 
     def _require_ready(self) -> None:
         if not self._model.ready:

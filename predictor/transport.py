@@ -53,6 +53,8 @@ class RestServer(RESTServer):
         self._server.should_exit = True
 
     def _register_endpoints(self, app: Any) -> None:
+        # FastAPI's own document knows none of our routes.
+        app.router.routes[:] = [each for each in app.routes if each.path != app.openapi_url]
         self._routes.register(app.router)
         app.add_api_route("/", self.dataplane.live, include_in_schema=False)
         app.add_api_route("/metrics", metrics_handler, methods=["GET"])

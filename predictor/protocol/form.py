@@ -6,8 +6,9 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from predictor.errors import MalformedRequestError
+from predictor.protocol.v1 import OPTIONS
 
-_TEXT_FIELDS = ("explain_class",)
+_TEXT_FIELDS = OPTIONS
 
 
 class _InMemoryParser(MultiPartParser):

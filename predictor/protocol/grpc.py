@@ -14,10 +14,10 @@ from predictor.protocol.tensors import (
     BASE64,
     IMAGE,
     check_input,
+    check_inputs,
     check_outputs,
     from_base64,
     make_query,
-    one_input,
     output_tensors,
     pixels_from_bytes,
     pixels_from_numbers,
@@ -35,9 +35,9 @@ def parse(message: pb.ModelInferRequest, contract: Contract) -> InferRequest:
     Raises:
         RequestError: something is wrong with it; names it and what is accepted.
     """
-    one_input([each.name for each in message.inputs])
+    check_inputs([each.name for each in message.inputs])
     names = check_outputs([each.name for each in message.outputs])
-    images = _images(message.inputs[0], message.raw_input_contents, contract)
+    images = _images(message, contract)
     parameters = _parameters(message.parameters)
     query = make_query(images, names, parameters.get("explain_class"), contract)
     return InferRequest(message.id or None, query, names, frozenset(names))
@@ -69,11 +69,25 @@ def build_metadata(metadata: Mapping[str, Any]) -> pb.ModelMetadataResponse:
     )
 
 
-def _images(tensor: Any, raw: Sequence[bytes], contract: Contract) -> Sequence[Source]:
+def _images(message: pb.ModelInferRequest, contract: Contract) -> list[Source]:
+    """The images of all inputs, in their order."""
+    raw = message.raw_input_contents
+    if raw and len(raw) != len(message.inputs):
+        raise MalformedRequestError(
+            f"raw_input_contents has {len(raw)} elements, inputs has {len(message.inputs)}"
+        )
+    images: list[Source] = []
+    for index, tensor in enumerate(message.inputs):
+        images.extend(_images_of(tensor, raw[index] if raw else None, contract))
+    contract.check_count(len(images), "the request")
+    return images
+
+
+def _images_of(tensor: Any, raw: bytes | None, contract: Contract) -> Sequence[Source]:
     name = tensor.name
     shape = check_input(name, tensor.datatype, list(tensor.shape), contract)
     base64 = _parameters(tensor.parameters).get("content_type") == BASE64
-    if not raw:
+    if raw is None:
         contents = getattr(tensor.contents, _CONTENTS[name])
         if name != IMAGE:
             return pixels_from_numbers(contents, shape)
@@ -85,11 +99,9 @@ def _images(tensor: Any, raw: Sequence[bytes], contract: Contract) -> Sequence[S
     else:
         if tensor.HasField("contents"):
             raise MalformedRequestError(f"input {name} has both contents and raw_input_contents")
-        if len(raw) != 1:
-            raise MalformedRequestError(f"raw_input_contents has {len(raw)} elements, inputs has 1")
         if name != IMAGE:
-            return pixels_from_bytes(memoryview(raw[0]), shape)
-        images = split_bytes(memoryview(raw[0]), shape[0], name)
+            return pixels_from_bytes(memoryview(raw), shape)
+        images = split_bytes(memoryview(raw), shape[0], name)
     if base64:
         return [from_base64(each, f"input {name}, image {i}") for i, each in enumerate(images)]
     return images

@@ -5,6 +5,7 @@ https://github.com/kserve/open-inference-protocol
 
 import base64
 import binascii
+import itertools
 import math
 import struct
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from predictor.answer import Answer
 from predictor.errors import MalformedRequestError
-from predictor.query import Contract, Query, Source
+from predictor.query import Contract, Query, Source, shown
 
 IMAGE = "image"
 PIXELS = "pixels"
@@ -67,10 +68,10 @@ def check_input(name: Any, datatype: Any, shape: Any, contract: Contract) -> lis
     """
     expected = INPUTS.get(name) if isinstance(name, str) else None
     if expected is None:
-        raise MalformedRequestError(f"input {_shown(name)} is unknown; accepted: {_accepted()}")
+        raise MalformedRequestError(f"input {shown(name)} is unknown; accepted: {_accepted()}")
     if datatype != expected:
         raise MalformedRequestError(
-            f"input {name} has datatype {_shown(datatype)}; accepted: {expected}"
+            f"input {name} has datatype {shown(datatype)}; accepted: {expected}"
         )
     wanted = "[N]" if name == IMAGE else "[N, height, width, 3]"
     rank = 1 if name == IMAGE else 4
@@ -81,18 +82,25 @@ def check_input(name: Any, datatype: Any, shape: Any, contract: Contract) -> lis
         or not all(type(size) is int and 0 <= size < 2**31 for size in shape)
         or (name == PIXELS and shape[3] != 3)
     ):
-        raise MalformedRequestError(f"input {name} has shape {_shown(shape)}; accepted: {wanted}")
+        raise MalformedRequestError(f"input {name} has shape {shown(shape)}; accepted: {wanted}")
     contract.check_count(shape[0], f"input {name}")
     if name == PIXELS:
         contract.check_pixels(shape[1], shape[2])
     return list(shape)
 
 
-def one_input(names: Sequence[Any]) -> None:
-    """Refuse anything but exactly one input."""
-    if len(names) != 1:
-        given = ", ".join(_shown(name) for name in names) or "none"
-        raise MalformedRequestError(f"inputs are {given}; exactly one is expected: {_accepted()}")
+def check_inputs(names: Sequence[Any]) -> None:
+    """Refuse no input at all, and one that is named twice.
+
+    With both inputs, the images of the one named first come first in every output.
+    """
+    if not names:
+        raise MalformedRequestError(f"inputs are none; expected: {_accepted()}")
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise MalformedRequestError(
+                f"input {shown(name)} is given twice; one tensor holds all of its images"
+            )
 
 
 def check_outputs(names: Sequence[Any]) -> tuple[str, ...]:
@@ -100,7 +108,7 @@ def check_outputs(names: Sequence[Any]) -> tuple[str, ...]:
     for name in names:
         if name not in OUTPUTS:
             raise MalformedRequestError(
-                f"output {_shown(name)} is unknown; accepted: {', '.join(OUTPUTS)}"
+                f"output {shown(name)} is unknown; accepted: {', '.join(OUTPUTS)}"
             )
     if len(set(names)) != len(names):
         raise MalformedRequestError(f"outputs {', '.join(names)} name one of them twice")
@@ -164,20 +172,30 @@ def pixels_from_bytes(data: memoryview, shape: Sequence[int]) -> list[Source]:
 
 def pixels_from_numbers(values: object, shape: Sequence[int]) -> list[Source]:
     """uint8 [N, H, W, 3] from numbers, nested or flat."""
-    try:
-        array = np.asarray(values)
-    except (ValueError, OverflowError):
+    flat = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else None
+    if flat and isinstance(flat[0], list):
+        flat = _flattened(flat, shape)
+    if flat is None or len(flat) != math.prod(shape):
+        found = "nothing of that shape" if flat is None else f"{len(flat)} values"
         raise MalformedRequestError(
-            f"input {PIXELS}: data is ragged; flat numbers or nesting of shape {list(shape)} "
-            "are accepted"
-        ) from None
-    if array.size != math.prod(shape) or (array.ndim > 1 and array.shape != tuple(shape)):
-        raise MalformedRequestError(
-            f"input {PIXELS} has shape {list(shape)}, but its data has shape {list(array.shape)}"
+            f"input {PIXELS} has shape {list(shape)}, but its data has {found}; flat numbers or "
+            "nesting of that shape are accepted"
         )
-    if array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 255:
+    # Never through an array of mixed types: NumPy would make room for the longest string in each.
+    if set(map(type, flat)) != {int} or min(flat) < 0 or max(flat) > 255:
         raise MalformedRequestError(f"input {PIXELS}: data must be integers from 0 to 255")
-    return list(array.astype(np.uint8).reshape(shape))
+    return list(np.frombuffer(bytes(flat), dtype=np.uint8).reshape(shape))
+
+
+def _flattened(values: list[Any], shape: Sequence[int]) -> list[Any] | None:
+    """Nested lists of exactly this shape made flat; None if they are of another."""
+    if len(values) != shape[0]:
+        return None
+    for size in shape[1:]:
+        if any(not isinstance(each, list) or len(each) != size for each in values):
+            return None
+        values = list(itertools.chain.from_iterable(values))
+    return values
 
 
 def from_base64(text: object, where: str) -> bytes:
@@ -189,7 +207,9 @@ def from_base64(text: object, where: str) -> bytes:
     if isinstance(text, bytes | memoryview):
         text = bytes(text).decode("ascii", errors="replace")
     if not isinstance(text, str):
-        raise MalformedRequestError(f"{where} is not a string; base64 of a JPEG or PNG is expected")
+        raise MalformedRequestError(
+            f"{where} is not a string; base64 of a JPEG, PNG or DICOM file is expected"
+        )
     if text.startswith("data:"):
         head, comma, text = text.partition(",")
         if not comma or not head.endswith(";base64"):
@@ -231,9 +251,4 @@ def _numbers(name: str, values: npt.NDArray[np.float32]) -> OutputTensor:
 
 
 def _accepted() -> str:
-    return f"{IMAGE} (BYTES [N], JPEG or PNG) or {PIXELS} (UINT8 [N, height, width, 3])"
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return f"{IMAGE} (BYTES [N], JPEG, PNG or DICOM) or {PIXELS} (UINT8 [N, height, width, 3])"

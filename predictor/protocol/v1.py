@@ -12,17 +12,21 @@ import orjson
 from predictor.answer import Answer, Answers
 from predictor.errors import ContentTypeError, MalformedRequestError
 from predictor.protocol.tensors import from_base64
-from predictor.query import Contract, Query, Source
+from predictor.query import Contract, Query, Source, shown
 
 JSON = "application/json"
-IMAGES = ("image/jpeg", "image/png")
+IMAGES = ("image/jpeg", "image/png", "application/dicom")
 FORM = "multipart/form-data"
 ACCEPTED = (JSON, *IMAGES, FORM)
 
 PREDICT = "predict"
 EXPLAIN = "explain"
 
-_KEYS = ("instances", "explain_class")
+# What may be said in the address, in a form or in JSON.
+OPTIONS = ("explain", "explain_class")
+Options = Mapping[str, Any]
+
+_KEYS = ("instances", *OPTIONS)
 
 
 def media_type(content_type: str | None) -> str:
@@ -38,7 +42,7 @@ def media_type(content_type: str | None) -> str:
 
 
 def parse_json(
-    body: bytes | bytearray | memoryview, verb: str, contract: Contract, explain_class: object
+    body: bytes | bytearray | memoryview, verb: str, contract: Contract, options: Options
 ) -> Query:
     """Understand `{"instances": [{"b64": "..."} or "...", ...]}`.
 
@@ -46,7 +50,7 @@ def parse_json(
         body: the request.
         verb: `predict` or `explain`.
         contract: what the model accepts.
-        explain_class: from the address; the document's own wins.
+        options: from the address; the document's own win.
 
     Raises:
         RequestError: something is wrong with it; names it and what is accepted.
@@ -65,16 +69,25 @@ def parse_json(
         raise MalformedRequestError('instances is not a list; expected [{"b64": "..."}, ...]')
     contract.check_count(len(instances), "instances")
     images = [_instance(each, f"instances[{index}]") for index, each in enumerate(instances)]
-    return make_query(images, verb, contract, document.get("explain_class", explain_class))
+    return make_query(images, verb, contract, {**options, **document})
 
 
-def make_query(
-    images: Sequence[Source], verb: str, contract: Contract, explain_class: object
-) -> Query:
+def make_query(images: Sequence[Source], verb: str, contract: Contract, options: Options) -> Query:
     """A query of files, for the forms of request that are not JSON."""
     contract.check_count(len(images), "the request")
-    explain = verb == EXPLAIN
-    return Query(images, explain, explain, contract.class_index(explain_class))
+    explain = _explain(options, verb)
+    return Query(images, explain, explain, contract.class_index(options.get("explain_class")))
+
+
+def _explain(options: Options, verb: str) -> bool:
+    """`:explain` always explains; `:predict` if `explain` says so."""
+    value = options.get("explain", verb == EXPLAIN)
+    flag = {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+    accepted = (True,) if verb == EXPLAIN else (True, False)
+    if not isinstance(flag, bool) or flag not in accepted:
+        names = ", ".join(str(each).lower() for each in accepted)
+        raise MalformedRequestError(f"explain is {shown(value)}; accepted by :{verb}: {names}")
+    return flag
 
 
 def build(

@@ -18,16 +18,16 @@ from predictor.protocol.tensors import (
     IMAGE,
     OutputTensor,
     check_input,
+    check_inputs,
     check_outputs,
     from_base64,
     make_query,
-    one_input,
     output_tensors,
     pixels_from_bytes,
     pixels_from_numbers,
     split_bytes,
 )
-from predictor.query import Contract, Query, Source
+from predictor.query import Contract, Query, Source, is_number, shown
 
 HEADER_LENGTH = "inference-header-content-length"
 JSON = "application/json"
@@ -77,10 +77,10 @@ def parse(body: Body, header_length: str | None, contract: Contract) -> InferReq
     document = _object(_json(view[:length]), "the request")
     parameters = _parameters(document, "the request")
     inputs = _list(document, "inputs")
-    one_input([each.get("name") for each in inputs])
+    check_inputs([each.get("name") for each in inputs])
     requested = _list(document, "outputs")
     names = check_outputs([each.get("name") for each in requested])
-    images = _images(inputs[0], view[length:], contract)
+    images = _images(inputs, view[length:], contract)
     query = make_query(images, names, parameters.get("explain_class"), contract)
     request_id = document.get("id")
     if request_id is not None and not isinstance(request_id, str):
@@ -117,36 +117,55 @@ def build(
     return InferResponse(b"".join([header, *blobs]), headers)
 
 
-def _images(tensor: Mapping[str, Any], blob: memoryview, contract: Contract) -> Sequence[Source]:
+def _images(
+    inputs: Sequence[Mapping[str, Any]], blob: memoryview, contract: Contract
+) -> list[Source]:
+    """The images of all inputs, in their order; binary data follows in the same order."""
+    images: list[Source] = []
+    for tensor in inputs:
+        found, blob = _images_of(tensor, blob, contract)
+        images.extend(found)
+    if len(blob):
+        raise MalformedRequestError(
+            f"{len(blob)} bytes follow the JSON that no input's binary_data_size accounts for"
+        )
+    contract.check_count(len(images), "the request")
+    return images
+
+
+def _images_of(
+    tensor: Mapping[str, Any], blob: memoryview, contract: Contract
+) -> tuple[Sequence[Source], memoryview]:
+    """An input's images, and what of the binary data is not its own."""
     name = tensor.get("name")
     shape = check_input(name, tensor.get("datatype"), tensor.get("shape"), contract)
     parameters = _parameters(tensor, f"input {name}")
     size = parameters.get("binary_data_size")
     if size is None:
-        if len(blob):
-            raise MalformedRequestError(
-                f"{len(blob)} bytes follow the JSON, but input {name} has no binary_data_size"
-            )
         if "data" not in tensor:
             raise MalformedRequestError(f"input {name} has neither data nor binary_data_size")
         if name == IMAGE:
-            return _base64_images(tensor["data"], shape[0], parameters)
-        return pixels_from_numbers(tensor["data"], shape)
+            return _base64_images(tensor["data"], shape[0], parameters), blob
+        return pixels_from_numbers(tensor["data"], shape), blob
     if "data" in tensor:
         raise MalformedRequestError(f"input {name} has both data and binary_data_size")
-    if size != len(blob) or isinstance(size, bool):
+    if type(size) is not int or not 0 <= size <= len(blob):
         raise MalformedRequestError(
-            f"input {name} has binary_data_size {size!r}, but {len(blob)} bytes follow the JSON"
+            f"input {name} has binary_data_size {shown(size)}, but {len(blob)} bytes are left "
+            "after the JSON and the inputs before"
         )
-    return split_bytes(blob, shape[0], IMAGE) if name == IMAGE else pixels_from_bytes(blob, shape)
+    own, rest = blob[:size], blob[size:]
+    if name == IMAGE:
+        return split_bytes(own, shape[0], IMAGE), rest
+    return pixels_from_bytes(own, shape), rest
 
 
 def _base64_images(data: object, count: int, parameters: Mapping[str, Any]) -> list[Source]:
     content_type = parameters.get("content_type")
     if content_type != BASE64:
         raise MalformedRequestError(
-            f"input {IMAGE}: content_type is {content_type!r}; images in JSON must be base64 and "
-            f'say so with "parameters": {{"content_type": "{BASE64}"}}'
+            f"input {IMAGE}: content_type is {shown(content_type)}; images in JSON must be base64 "
+            f'and say so with "parameters": {{"content_type": "{BASE64}"}}'
         )
     if not isinstance(data, list) or len(data) != count:
         found = f"{len(data)} elements" if isinstance(data, list) else "no list"
@@ -168,7 +187,7 @@ def _binary(
 def _flag(parameters: Mapping[str, Any], key: str, default: bool) -> bool:
     value = parameters.get(key, default)
     if not isinstance(value, bool):
-        raise MalformedRequestError(f"parameter {key} is {value!r}; accepted: true, false")
+        raise MalformedRequestError(f"parameter {key} is {shown(value)}; accepted: true, false")
     return value
 
 
@@ -188,7 +207,7 @@ def _values(tensor: OutputTensor) -> dict[str, Any]:
 def _header_length(value: str | None, body_length: int) -> int:
     if value is None:
         return body_length
-    if not value.isdecimal() or int(value) > body_length:
+    if not is_number(value) or int(value) > body_length:
         raise MalformedRequestError(
             f"{HEADER_LENGTH} is {value[:40]!r}; an integer up to the body's {body_length} bytes "
             "is expected"

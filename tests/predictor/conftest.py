@@ -7,6 +7,8 @@ from hypothesis import HealthCheck, settings
 from prometheus_client import CollectorRegistry
 
 from model.bundle import Bundle
+from predictor.engine import ENGINES
+from predictor.engine.base import EngineOutput
 from predictor.metrics import Metrics
 from predictor.query import Contract
 from tests.predictor.bundles import make_bundle, phantoms
@@ -36,6 +38,13 @@ def server(bundle: Bundle) -> Iterator[RunningServer]:
     ) as running:
         running.wait_until_ready()
         yield running
+
+
+@pytest.fixture(scope="session")
+def expected(bundle: Bundle, pictures: npt.NDArray[np.uint8]) -> EngineOutput:
+    """The answers to the eight images, without a server."""
+    engine = ENGINES["onnxruntime"].open(bundle.path / "model.onnx", "fp32", 1)
+    return engine.run(pictures, want_cam=True)
 
 
 @pytest.fixture

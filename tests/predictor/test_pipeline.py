@@ -3,6 +3,7 @@ import io
 import threading
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from model.bundle import Bundle
-from model.image import ImageLimits
+from model.image import Decoded, ImageLimits, decode
 from predictor.admission import Admission
 from predictor.batcher import Batcher
 from predictor.engine import ENGINES
@@ -32,8 +33,10 @@ class Held:
         self.gate.set()
         self.began = threading.Event()
         self.images = 0
+        self.asked_for_cam: list[bool] = []
 
     def run(self, images: Batch, *, want_cam: bool) -> EngineOutput:
+        self.asked_for_cam.append(want_cam)
         self.began.set()
         self.gate.wait()
         self.images += len(images)
@@ -131,6 +134,27 @@ async def test_a_picture_alone_costs_no_explanation(
     (answer,) = (await house.pipeline.answer(query, deadline())).answers
     assert answer.display is not None
     assert answer.explained_class is None
+
+
+async def test_without_an_explanation_no_stage_works_for_one(
+    house: House, pictures: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    displays: list[int | None] = []
+
+    def seen(*arguments: Any, display_px: int | None) -> Decoded:
+        displays.append(display_px)
+        return decode(*arguments, display_px=display_px)
+
+    monkeypatch.setattr("predictor.pipeline.decode", seen)
+    source = png(pictures[0])
+    (plain,) = (await house.pipeline.answer(Query([source]), deadline())).answers
+    assert (plain.cam, plain.overlay, plain.explained_class) == (None, None, None)
+    (mapped,) = (await house.pipeline.answer(Query([source], cam=True), deadline())).answers
+    assert mapped.cam is not None
+    assert mapped.overlay is None
+    await house.pipeline.answer(Query([source], overlay=True), deadline())
+    assert house.held.asked_for_cam == [False, True, True]
+    assert displays == [None, None, DISPLAY_PX]
 
 
 @pytest.mark.parametrize("shape", [(200, 100), (2000, 400), (64, 64)])

@@ -94,6 +94,7 @@ def test_the_bundle_is_where_kserve_mounts_it_if_nothing_is_said(tmp_path: Path)
         (["--bundle", "x", "--workers", "2"], "--workers is 2; accepted: 1"),
         (["--bundle", "x", "--grpc_port", "70000"], "--grpc_port is 70000; accepted: 1 to 65535"),
         (["--bundle", "x", "--access_log_format", "%s"], "--access_log_format is not accepted"),
+        (["--bundle", "x", "--enable_docs_url", "true"], "the description is at /openapi.json"),
         (["--bundle", "x", "--ssl_certfile", "a.pem"], "--ssl_certfile and --ssl_keyfile"),
         (["--bundle", "x", "--max_queue", "many"], "--max_queue is 'many'"),
     ],

@@ -1,4 +1,5 @@
 import base64
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from predictor.errors import MalformedRequestError, RequestError, TooLargeError
 from predictor.protocol.tensors import (
     OUTPUTS,
     check_input,
+    check_inputs,
     check_outputs,
     from_base64,
     join_bytes,
-    one_input,
     output_tensors,
     pixels_from_bytes,
     pixels_from_numbers,
@@ -106,12 +107,13 @@ def test_a_wrong_declaration_is_refused_with_what_is_accepted(
         check_input(name, datatype, shape, CONTRACT)
 
 
-def test_exactly_one_input_is_expected() -> None:
-    one_input(["image"])
-    with pytest.raises(MalformedRequestError, match="inputs are none; exactly one"):
-        one_input([])
-    with pytest.raises(MalformedRequestError, match="'image', 'pixels'; exactly one"):
-        one_input(["image", "pixels"])
+def test_each_input_is_given_at_most_once_and_one_of_them_at_least() -> None:
+    check_inputs(["image"])
+    check_inputs(["pixels", "image"])
+    with pytest.raises(MalformedRequestError, match="inputs are none; expected: image"):
+        check_inputs([])
+    with pytest.raises(MalformedRequestError, match="input 'image' is given twice; one tensor"):
+        check_inputs(["image", "pixels", "image"])
 
 
 def test_without_outputs_the_four_cheap_ones_are_given() -> None:
@@ -128,7 +130,7 @@ def test_without_outputs_the_four_cheap_ones_are_given() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([[1, 2], [3]], "ragged"),
+        ([[1, 2], [3]], "flat numbers or nesting of that shape"),
         ([0] * 11, "shape"),
         ([0] * 13, "shape"),
         ([0] * 11 + [256], "0 to 255"),
@@ -146,6 +148,16 @@ def test_without_outputs_the_four_cheap_ones_are_given() -> None:
 def test_wrong_pixel_numbers_are_refused(values: object, message: str) -> None:
     with pytest.raises(MalformedRequestError, match=message):
         pixels_from_numbers(values, (1, 2, 2, 3))
+
+
+def test_text_among_pixel_numbers_takes_no_memory() -> None:
+    values: list[object] = [0] * 11 + ["x" * 50_000_000]
+    tracemalloc.start()
+    with pytest.raises(MalformedRequestError, match="0 to 255"):
+        pixels_from_numbers(values, (1, 2, 2, 3))
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 1_000_000
 
 
 def test_a_wrong_amount_of_pixel_bytes_is_refused() -> None:

@@ -1,5 +1,6 @@
 import base64
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -7,15 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predictor.answer import Answer, Answers
-from predictor.errors import ContentTypeError, MalformedRequestError, TooLargeError
+from predictor.errors import (
+    ContentTypeError,
+    MalformedRequestError,
+    RequestError,
+    TooLargeError,
+)
 from predictor.protocol import v1
 from predictor.query import Contract, Query
 
 CONTRACT = Contract(("normal", "effusion"), (2, 2), max_images=16)
 
 
-def parse(document: object, verb: str = v1.PREDICT, explain_class: object = None) -> Query:
-    return v1.parse_json(json.dumps(document).encode(), verb, CONTRACT, explain_class)
+def parse(document: object, verb: str = v1.PREDICT, **options: object) -> Query:
+    return v1.parse_json(json.dumps(document).encode(), verb, CONTRACT, options)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=100), min_size=1, max_size=8), st.booleans())
@@ -29,9 +35,36 @@ def test_instances_arrive_in_order_in_either_form(contents: list[bytes], plain: 
 
 def test_explain_asks_for_map_and_overlay() -> None:
     document = {"instances": [{"b64": "eA=="}]}
-    query = parse(document, v1.EXPLAIN, "effusion")
+    query = parse(document, v1.EXPLAIN, explain_class="effusion")
     assert (query.cam, query.overlay, query.explain_class) == (True, True, 1)
-    assert parse({**document, "explain_class": 0}, v1.EXPLAIN, "effusion").explain_class == 0
+    assert (
+        parse({**document, "explain_class": 0}, v1.EXPLAIN, explain_class="effusion").explain_class
+        == 0
+    )
+
+
+@pytest.mark.parametrize("value", [True, "true"])
+def test_predict_explains_when_it_is_told_to(value: object) -> None:
+    document = {"instances": [{"b64": "eA=="}]}
+    assert parse(document, explain=value).explained
+    assert parse({**document, "explain": value}).explained
+    assert not parse({**document, "explain": False}, explain="true").explained
+    assert not parse(document).explained
+
+
+@pytest.mark.parametrize(
+    ("verb", "value", "accepted"),
+    [
+        (v1.PREDICT, "yes", "true, false"),
+        (v1.PREDICT, 1, "true, false"),
+        (v1.PREDICT, None, "true, false"),
+        (v1.EXPLAIN, False, "true"),
+        (v1.EXPLAIN, "false", "true"),
+    ],
+)
+def test_a_wrong_explain_is_refused(verb: str, value: object, accepted: str) -> None:
+    with pytest.raises(MalformedRequestError, match=rf"accepted by :{verb}: {accepted}$"):
+        parse({"instances": [{"b64": "eA=="}], "explain": value}, verb)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +87,45 @@ def test_a_malformed_request_is_refused_naming_the_field(document: object, messa
         parse(document)
 
 
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**70) | st.floats() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+base64_like = st.text("AZaz09+/=- \n", max_size=8) | st.just("data:image/png;base64,eA==")
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "instances": st.lists(
+                json_values
+                | base64_like
+                | st.fixed_dictionaries({"b64": base64_like | json_values}),
+                max_size=3,
+            )
+            | json_values,
+            "explain": json_values,
+            "explain_class": json_values | st.just("9" * 5000),
+        },
+    )
+    | json_values,
+    st.sampled_from([v1.PREDICT, v1.EXPLAIN]),
+)
+def test_any_document_is_parsed_or_refused(document: object, verb: str) -> None:
+    with suppress(RequestError):
+        assert parse(document, verb).images
+
+
+@given(st.binary(max_size=100), st.sampled_from([v1.PREDICT, v1.EXPLAIN]))
+def test_any_bytes_are_refused(body: bytes, verb: str) -> None:
+    with pytest.raises(RequestError):
+        v1.parse_json(body, verb, CONTRACT, {})
+
+
 def test_too_many_instances_are_refused() -> None:
     with pytest.raises(TooLargeError, match="17 images; at most 16"):
         parse({"instances": ["eA=="] * 17})
@@ -61,7 +133,7 @@ def test_too_many_instances_are_refused() -> None:
 
 def test_what_is_not_json_is_refused() -> None:
     with pytest.raises(MalformedRequestError, match="not valid JSON"):
-        v1.parse_json(b"\xff\xd8\xff", v1.PREDICT, CONTRACT, None)
+        v1.parse_json(b"\xff\xd8\xff", v1.PREDICT, CONTRACT, {})
 
 
 @pytest.mark.parametrize(

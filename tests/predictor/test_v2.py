@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predictor.answer import Answer, Answers, Timings
-from predictor.errors import MalformedRequestError, RequestError
+from predictor.errors import MalformedRequestError, RequestError, TooLargeError
 from predictor.protocol import v2
 from predictor.protocol.tensors import OUTPUTS, join_bytes, split_bytes
 from predictor.query import Contract
@@ -160,10 +160,10 @@ IMAGE = json_request(b"x")["inputs"][0]
     ("document", "message"),
     [
         ([], "the request is not a JSON object"),
-        ({}, "inputs are none; exactly one is expected"),
+        ({}, "inputs are none; expected: image"),
         ({"inputs": {}}, "inputs is not a list"),
         ({"inputs": ["image"]}, r"inputs\[0\] is not a JSON object"),
-        ({"inputs": [IMAGE, IMAGE]}, "exactly one is expected"),
+        ({"inputs": [IMAGE, IMAGE]}, "input 'image' is given twice"),
         ({"inputs": [IMAGE], "outputs": [{"name": "heat"}]}, "output 'heat' is unknown"),
         ({"inputs": [IMAGE], "outputs": [{}]}, "output None is unknown"),
         ({"inputs": [IMAGE], "outputs": [{"name": ["label"]}]}, "is unknown"),
@@ -193,14 +193,109 @@ def test_a_malformed_request_is_refused_naming_the_field(document: object, messa
 
 def test_binary_data_must_be_announced_with_its_size() -> None:
     body, length = binary_request(b"x")
-    with pytest.raises(MalformedRequestError, match="binary_data_size 5, but 6 bytes follow"):
+    with pytest.raises(MalformedRequestError, match="1 bytes follow the JSON that no input"):
         v2.parse(body + b"!", length, CONTRACT)
     header = json.dumps(json_request(b"x")).encode()
-    with pytest.raises(MalformedRequestError, match="2 bytes follow the JSON, but input image has"):
+    with pytest.raises(MalformedRequestError, match="2 bytes follow the JSON that no input"):
         v2.parse(header + b"!!", str(len(header)), CONTRACT)
 
 
-@pytest.mark.parametrize("length", ["-1", "abc", "1000000", "", "1.5"])
+PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": [2, 8, 8, 3]}
+
+
+@pytest.mark.parametrize("pixels_first", [True, False])
+def test_both_inputs_in_one_request_are_answered_in_their_order(pixels_first: bool) -> None:
+    array = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
+    blob = join_bytes([b"x", b"yz"])
+    files = {"name": "image", "datatype": "BYTES", "shape": [2]}
+    parts: list[tuple[dict[str, Any], bytes]] = [
+        ({**files, "parameters": {"binary_data_size": len(blob)}}, blob),
+        ({**PIXELS, "parameters": {"binary_data_size": array.nbytes}}, array.tobytes()),
+    ]
+    parts = parts[::-1] if pixels_first else parts
+    header = json.dumps({"inputs": [part[0] for part in parts]}).encode()
+    body = header + b"".join(part[1] for part in parts)
+    images = list(v2.parse(body, str(len(header)), CONTRACT).query.images)
+    pixels, encoded = (images[:2], images[2:]) if pixels_first else (images[2:], images[:2])
+    assert [bytes(image) for image in encoded] == [b"x", b"yz"]
+    assert np.array_equal(np.stack([np.asarray(image) for image in pixels]), array)
+
+
+def test_one_input_may_be_in_json_and_the_other_in_binary() -> None:
+    array = np.zeros((2, 8, 8, 3), np.uint8)
+    pixels = {**PIXELS, "parameters": {"binary_data_size": array.nbytes}}
+    header = json.dumps({"inputs": [*json_request(b"x")["inputs"], pixels]}).encode()
+    images = v2.parse(header + array.tobytes(), str(len(header)), CONTRACT).query.images
+    assert len(images) == 3
+
+
+def test_the_images_of_both_inputs_count_together() -> None:
+    array = np.zeros((2, 8, 8, 3), np.uint8)
+    document = json_request(*[b"x"] * 15)
+    document["inputs"].append({**PIXELS, "data": array.tolist()})
+    with pytest.raises(TooLargeError, match="the request has 17 images; at most 16"):
+        parse(document)
+
+
+def test_binary_pixels_are_views_of_the_body() -> None:
+    array = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
+    tensor = {**PIXELS, "parameters": {"binary_data_size": array.nbytes}}
+    header = json.dumps({"inputs": [tensor]}).encode()
+    body = bytearray(header + array.tobytes())
+    whole = np.frombuffer(body, np.uint8)
+    for image in v2.parse(body, str(len(header)), CONTRACT).query.images:
+        assert isinstance(image, np.ndarray)
+        assert np.shares_memory(image, whole)
+
+
+@pytest.mark.parametrize("size", [-1, 2**70, 1.0, True, "5", None, [5]])
+def test_a_wrong_binary_data_size_is_refused(size: object) -> None:
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1]}
+    header = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": size}}]}).encode()
+    with pytest.raises(MalformedRequestError, match=r"binary_data_size|no input"):
+        v2.parse(header + b"\1\0\0\0x", str(len(header)), CONTRACT)
+
+
+def test_the_last_of_two_equal_keys_counts() -> None:
+    request = json.dumps(json_request(b"x", id="2")).encode()
+    twice = b'{"id": "1", ' + request[1:]
+    assert v2.parse(twice, None, CONTRACT).id == "2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["NaN", "Infinity", "[" * 2000 + "]" * 2000, '"\\ud800"', "9" * 5000, "1e999", '{"a": 1,}'],
+)
+@pytest.mark.parametrize("key", ["id", "parameters", "inputs", "outputs", "shape", "data"])
+def test_json_that_other_parsers_choke_on_is_refused(key: str, text: str) -> None:
+    document = json.dumps(json_request(b"x", id="?", parameters={}, outputs=[]))
+    for name in ("id", "parameters", "outputs"):
+        if name == key:
+            document = document[:-1] + f', "{key}": {text}}}'
+    if key == "inputs":
+        document = f'{{"inputs": [{text}]}}'
+    if key in ("shape", "data"):
+        document = document.replace(
+            '"shape": [1]', '"shape": [1]' if key == "data" else f'"shape": {text}'
+        )
+        document = document.replace('["eA=="]', text) if key == "data" else document
+    with pytest.raises(RequestError) as caught:
+        v2.parse(document.encode(), None, CONTRACT)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("depth", [50, 500, 1000])
+@pytest.mark.parametrize("key", ["id", "shape", "data", "name", "datatype"])
+def test_deep_nesting_is_refused_like_any_other_value(key: str, depth: int) -> None:
+    document = json_request(b"x")
+    (document if key == "id" else document["inputs"][0])[key] = "HERE"
+    text = json.dumps(document).replace('"HERE"', "[" * depth + "]" * depth)
+    with pytest.raises(MalformedRequestError) as caught:
+        v2.parse(text.encode(), None, CONTRACT)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("length", ["-1", "abc", "1000000", "", "1.5", "9" * 5000, "+1", "1_0"])
 def test_a_wrong_header_length_is_refused(length: str) -> None:
     with pytest.raises(MalformedRequestError, match=v2.HEADER_LENGTH):
         v2.parse(b"{}", length, CONTRACT)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.image import DecodeRule, decode
+from model.image import DecodeRule, decode, resize_pixels
+from tests.model.dicoms import dicom
 from train.config import DataConfig
 from train.data import load_classes, load_dataset
 from train.errors import DataError
@@ -59,6 +60,19 @@ def test_folders_give_the_same_images_each_its_own_group(shapes: Path, tmp_path:
     assert len({s.group for s in tree.samples}) == len(tree.samples)
 
 
+def test_dicom_files_are_found_in_folders_and_decoded_like_any_other(
+    copy: Path, tmp_path: Path
+) -> None:
+    pixels = np.asarray(Image.open(copy / "disc/00-1.png").convert("L"))
+    (copy / "disc/00-1.png").unlink()
+    (copy / "disc/00-1.DCM").write_bytes(dicom(pixels))
+    data = load_dataset(config(copy, csv=None), tmp_path / "cache")
+    position = next(n for n, s in enumerate(data.samples) if s.file == "disc/00-1.DCM")
+    rule = config(copy).decode
+    expected = resize_pixels(np.repeat(pixels[..., None], 3, axis=2), rule)
+    assert np.array_equal(data.images[position], expected)
+
+
 def test_classes_may_come_from_a_file(copy: Path) -> None:
     (copy / "classes.yaml").write_text(str(CLASSES))
     classes = load_classes(config(copy, classes="classes.yaml"))
@@ -82,7 +96,7 @@ def test_every_unreadable_file_is_listed_with_its_reason(copy: Path, tmp_path: P
     assert "3 image files are unreadable" in text
     assert "disc/00-1.png: image is empty" in text
     assert "bars/05-0.jpg: damaged JPEG" in text
-    assert "plain/02-1.png: not a JPEG or PNG" in text
+    assert "plain/02-1.png: not a JPEG, PNG or DICOM" in text
 
 
 def test_unreadable_files_are_skipped_where_that_is_asked_for(copy: Path, tmp_path: Path) -> None:
