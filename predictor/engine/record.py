@@ -31,7 +31,7 @@ class Row(BaseModel):
     """One line of the table: an engine with an artefact, and how it fared.
 
     Attributes:
-        milliseconds: median time of a batch, by its size; empty if it was not measured.
+        milliseconds: time of a batch, by its size; empty if it was not measured.
         score: images per second of the expected load.
         fastest: whether it has won its last race.
         differences: from the reference answers, by output; see `predictor.engine.selftest`.

@@ -196,7 +196,7 @@ def close(engine: Engine) -> None:
 def measured(option: Option, candidate: Candidate, wanted: Wanted) -> Row:
     """The row of an option that has been timed."""
     return option.row(
-        milliseconds={size: round(each, 3) for size, each in candidate.milliseconds.items()},
+        milliseconds={size: round(1e3 * candidate.batch_s(size), 3) for size in candidate.seconds},
         score=round(candidate.score(wanted.max_batch_size, wanted.load), 2),
         differences=_differences(candidate.test),
     )
