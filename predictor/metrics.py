@@ -95,6 +95,17 @@ class Metrics:
             ["engine", "precision", "device", "batch"],
             registry=registry,
         )
+        self.answer_cache_lookups = Counter(
+            "sightline_answer_cache_lookups",
+            "Images looked up in the answer cache: hit or miss.",
+            ["result"],
+            registry=registry,
+        )
+        self.answer_cache_bytes = Gauge(
+            "sightline_answer_cache_bytes",
+            "Bytes of the answers kept in the answer cache.",
+            registry=registry,
+        )
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Read the queue's depth whenever it is scraped."""

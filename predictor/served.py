@@ -10,6 +10,7 @@ from PIL import Image
 
 from model.bundle import Bundle
 from predictor.admission import Admission
+from predictor.answer_cache import AnswerCache
 from predictor.batcher import Batcher
 from predictor.engine import ENGINES
 from predictor.engine.base import Engine
@@ -84,6 +85,7 @@ def load(settings: Settings, metrics: Metrics) -> Served:
         Admission(settings.max_queue, speed),
         settings.limits,
         settings.decoders,
+        AnswerCache(settings.answer_cache_bytes, metrics) if settings.answer_cache_bytes else None,
     )
     name = settings.model_name or bundle.manifest.name
     version = settings.model_version or source.version or bundle.digest[:12]

@@ -74,6 +74,12 @@ class Settings(BaseModel):
     max_pixels: int = Field(
         default=DEFAULT_LIMITS.max_pixels, ge=64, description="most pixels of one image"
     )
+    answer_cache_bytes: int = Field(
+        default=0,
+        ge=0,
+        le=1024 * 1024 * MIB,
+        description="most bytes of answers kept for images that come again; 0 keeps none",
+    )
     decode_threads: int | None = Field(
         default=None, ge=1, le=256, description="threads that decode; the usable CPUs if not said"
     )
