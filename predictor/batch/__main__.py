@@ -23,7 +23,7 @@ from predictor.settings import Settings, add_arguments, read_settings
 
 EXIT_FAILED, EXIT_WRONG, EXIT_SOME_FAILED = 1, 2, 3
 # Rows are kept at least so often: what a killed run has to do again.
-_KEEP_EVERY_S = 5.0
+_KEEP_EVERY_S, _KEEP_EVERY_ROWS = 5.0, 256
 
 
 class Stopped(Exception):  # noqa: N818 - no error: somebody has asked for it
@@ -86,8 +86,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _run(settings: Settings, files: list[Path], arguments: argparse.Namespace) -> int:
     served = load(settings, Metrics())
+    scoring = asyncio.create_task(_score_all(served, settings, files, arguments))
+    received: list[int] = []
+
+    def stop(number: int) -> None:
+        received.append(number)
+        scoring.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop, int(number))
     try:
-        return await _score_all(served, settings, files, arguments)
+        return await scoring
+    except asyncio.CancelledError:
+        raise Stopped(received[0]) from None
     finally:
         await served.close()
 
@@ -100,40 +111,30 @@ async def _score_all(
     if arguments.overlays is not None:
         arguments.overlays.mkdir(parents=True, exist_ok=True)
     job = {"bundle": served.bundle.digest, "columns": scorer.columns}
-    results = Results(arguments.output, job, scorer.columns, overwrite=arguments.overwrite)
-    stopped = _stop_at_signals()
-    left = [file for file in files if str(file) not in results.done]
-    done = len(files) - len(left)
-    failed = sum("error" in row for row in results.rows())
-    progress = Progress(len(files), done, sys.stderr)
-    fresh: list[Row] = []
-    kept_at = time.monotonic()
-    # As many as fill the next batch while one is computed and another is decoded.
-    at_once = min(settings.max_queue, 3 * settings.max_batch_size + settings.decoders)
-    try:
-        async with contextlib.aclosing(scorer.score(left, at_once)) as rows:
-            async for row in rows:
-                fresh.append(row)
-                done, failed = done + 1, failed + ("error" in row)
-                progress.show(done, failed)
-                if time.monotonic() - kept_at > _KEEP_EVERY_S:
-                    results.add(fresh)
-                    fresh, kept_at = [], time.monotonic()
-                if stopped:
-                    raise Stopped(stopped[0])
-    finally:
-        results.add(fresh)
-    progress.show(done, failed, last=True)
-    results.finish()
+    overwrite = arguments.overwrite
+    with Results(arguments.output, job, scorer.columns, overwrite=overwrite) as results:
+        left = [file for file in files if str(file) not in results.done]
+        done, failed = len(files) - len(left), sum("error" in row for row in results.rows())
+        progress = Progress(len(files), done, sys.stderr)
+        # As many as fill the next batch while one is computed and another is decoded.
+        at_once = min(settings.max_queue, 3 * settings.max_batch_size + settings.decoders)
+        fresh: list[Row] = []
+        kept_at = time.monotonic()
+        try:
+            async with contextlib.aclosing(scorer.score(left, at_once)) as rows:
+                async for row in rows:
+                    fresh.append(row)
+                    done, failed = done + 1, failed + ("error" in row)
+                    progress.show(done, failed)
+                    late = time.monotonic() - kept_at > _KEEP_EVERY_S
+                    if late or len(fresh) == _KEEP_EVERY_ROWS:
+                        results.add(fresh)
+                        fresh, kept_at = [], time.monotonic()
+        finally:
+            results.add(fresh)
+        progress.show(done, failed, last=True)
+        results.finish()
     return failed
-
-
-def _stop_at_signals() -> list[int]:
-    """A list that gets the number of the first signal that asks to stop."""
-    received: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, received.append, int(number))
-    return received
 
 
 if __name__ == "__main__":

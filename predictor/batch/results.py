@@ -5,6 +5,7 @@ next run skips what they hold. When nothing is left they become the output, whic
 only when it is complete.
 """
 
+import contextlib
 import csv
 import fcntl
 import os
@@ -20,7 +21,7 @@ from predictor.errors import StartError
 Row = dict[str, Any]
 
 FORMATS = (".csv", ".parquet")
-_JOB = "job.json"
+_JOB, _LOCK = "job.json", "lock"
 _TEXTS = ("file", "label", "risk", "overlay", "error")
 
 
@@ -44,20 +45,29 @@ class Results:
         self._columns = columns
         self._folder = output.with_name(f".{output.name}.parts")
         _check_format(output)
-        if overwrite:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        elif output.exists() and not (self._folder / _JOB).is_file():
+        if output.exists() and not overwrite and not (self._folder / _JOB).is_file():
             raise StartError(f"output {output} exists; give --overwrite, or another name")
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self._folder / "lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._begin(job)
-        except BlockingIOError:
-            raise StartError(f"output {output} is being made by another run") from None
-        except OSError as error:
-            raise StartError(f"output {output} cannot be written: {error.strerror}") from None
+        with contextlib.ExitStack() as stack:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self._folder / _LOCK).open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if overwrite:
+                    self._discard()
+                self._begin(job)
+            except BlockingIOError:
+                raise StartError(f"output {output} is being made by another run") from None
+            except OSError as error:
+                raise StartError(f"output {output} cannot be written: {error.strerror}") from None
+            self._open = stack.pop_all()
         self.done = {row["file"] for row in self.rows()}
+
+    def __enter__(self) -> "Results":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let another run have the parts."""
+        self._open.close()
 
     def add(self, rows: Sequence[Row]) -> None:
         """Keep rows, in this order, after those that are kept already."""
@@ -78,7 +88,11 @@ class Results:
         write = self._write_csv if self._output.suffix == ".csv" else self._write_parquet
         _write(self._output, write)
         shutil.rmtree(self._folder)
-        self._lock.close()
+
+    def _discard(self) -> None:
+        for file in self._folder.iterdir():
+            if file.name != _LOCK:
+                file.unlink()
 
     def _begin(self, job: dict[str, Any]) -> None:
         file = self._folder / _JOB
