@@ -159,7 +159,7 @@ class _Choice:
             "device": chosen.device,
             "expected_load": self._wanted.load,
             "remembered": remembered,
-            "candidates": [row.model_dump(exclude_none=True) for row in record.rows],
+            "candidates": [row.model_dump(mode="json", exclude_none=True) for row in record.rows],
         }
         LOGGER.info("engine chosen", extra={"data": data})
         self._record_tests([chosen] if remembered else record.rows)
