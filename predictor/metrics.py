@@ -80,19 +80,30 @@ class Metrics:
         self.selftest_passed = Gauge(
             "sightline_selftest_passed",
             "1 if engine and artefact reproduced the reference answers at start, else 0.",
-            ["engine", "precision"],
+            ["engine", "precision", "device"],
             registry=registry,
         )
         self.selftest_difference = Gauge(
             "sightline_selftest_difference",
             "Largest difference from the reference answers at start.",
-            ["engine", "precision", "output"],
+            ["engine", "precision", "device", "output"],
             registry=registry,
         )
         self.engine_images_per_second = Gauge(
             "sightline_engine_images_per_second",
             "Speed measured at start.",
-            ["engine", "precision", "batch"],
+            ["engine", "precision", "device", "batch"],
+            registry=registry,
+        )
+        self.answer_cache_lookups = Counter(
+            "sightline_answer_cache_lookups",
+            "Images looked up in the answer cache: hit or miss.",
+            ["result"],
+            registry=registry,
+        )
+        self.answer_cache_bytes = Gauge(
+            "sightline_answer_cache_bytes",
+            "Bytes of the answers kept in the answer cache.",
             registry=registry,
         )
 

@@ -19,6 +19,7 @@ from model.manifest import Manifest
 from model.overlay import encode_png, overlay_png
 from predictor.admission import Admission
 from predictor.answer import Answer, Answers, Timings
+from predictor.answer_cache import AnswerCache
 from predictor.batcher import Batcher, ImageOutput
 from predictor.errors import DeadlineError, ItemError, NotReadyError
 from predictor.query import Query, Source
@@ -43,6 +44,7 @@ class Pipeline:
         admission: bound on images in the house.
         limits: bounds on one image.
         threads: how many images are decoded or drawn at once.
+        cache: answers to images that came before; None keeps none.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Pipeline:
         admission: Admission,
         limits: ImageLimits,
         threads: int,
+        cache: AnswerCache | None = None,
     ) -> None:
         self._manifest = manifest
         self._severities = [info.severity for info in manifest.classes]
@@ -59,6 +62,7 @@ class Pipeline:
         self._batcher = batcher
         self._admission = admission
         self._limits = limits
+        self._cache = cache
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="image")
         # Of its own, so that a request can be refused while images queue for the others; and one
         # is enough, for parsing holds the interpreter's lock.
@@ -83,7 +87,11 @@ class Pipeline:
         with self._admission.admit(len(query.images)):
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):
-                    return await self._answer(query, deadline)
+                    if self._cache is None:
+                        return await self._answer(query, deadline)
+                    return await self._cache.answers(
+                        query, self._in_thread, lambda: self._answer(query, deadline)
+                    )
             except TimeoutError:
                 raise DeadlineError("the request's deadline passed while it was answered") from None
 

@@ -10,10 +10,13 @@ from PIL import Image
 
 from model.bundle import Bundle
 from predictor.admission import Admission
+from predictor.answer_cache import AnswerCache
 from predictor.batcher import Batcher
 from predictor.engine import ENGINES
 from predictor.engine.base import Engine
 from predictor.engine.choice import choose
+from predictor.engine.record import cache_directory
+from predictor.engine.survey import Wanted
 from predictor.metrics import Metrics
 from predictor.pipeline import Pipeline
 from predictor.protocol.metadata import model_metadata
@@ -62,11 +65,16 @@ def load(settings: Settings, metrics: Metrics) -> Served:
     chosen = choose(
         bundle,
         ENGINES,
-        engine=settings.engine,
-        precision=settings.precision,
-        max_batch_size=settings.max_batch_size,
-        threads=settings.engine_cpus,
-        metrics=metrics,
+        Wanted(
+            engine=settings.engine,
+            precision=settings.precision,
+            device=settings.device,
+            max_batch_size=settings.max_batch_size,
+            threads=settings.engine_cpus,
+            load=settings.expected_load,
+            cache=cache_directory(settings.cache_dir, bundle.path),
+        ),
+        metrics,
     )
     batcher = Batcher(chosen.engine.run, settings.max_batch_size, metrics.batch_size.observe)
     metrics.watch_queue(lambda: batcher.depth)
@@ -77,6 +85,7 @@ def load(settings: Settings, metrics: Metrics) -> Served:
         Admission(settings.max_queue, speed),
         settings.limits,
         settings.decoders,
+        AnswerCache(settings.answer_cache_bytes, metrics) if settings.answer_cache_bytes else None,
     )
     name = settings.model_name or bundle.manifest.name
     version = settings.model_version or source.version or bundle.digest[:12]

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from model.image import DEFAULT_LIMITS, ImageLimits
 from predictor.cpus import usable_cpus
 from predictor.engine import ENGINES
+from predictor.engine.race import ExpectedLoad
 from predictor.errors import StartError
 
 ENVIRONMENT_PREFIX = "SIGHTLINE_"
@@ -42,6 +43,19 @@ class Settings(BaseModel):
     precision: Literal["auto", "fp32", "int8"] = Field(
         default="auto", description="which artefact of the bundle: auto, fp32, int8"
     )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="where the engine runs: auto, cpu, cuda"
+    )
+    expected_load: ExpectedLoad = Field(
+        default="balanced",
+        description="what the engine is chosen for: latency (one image at a time), throughput "
+        "(full batches), balanced",
+    )
+    cache_dir: str | None = Field(
+        default=None,
+        description="directory that keeps the choice of the engine for the next start; .cache in "
+        "the bundle, where that is writable, if nothing is said",
+    )
     max_batch_size: int = Field(default=8, ge=1, le=256, description="most images given at once")
     max_queue: int = Field(
         default=128, ge=1, le=100_000, description="most images being worked on and waiting"
@@ -59,6 +73,12 @@ class Settings(BaseModel):
     )
     max_pixels: int = Field(
         default=DEFAULT_LIMITS.max_pixels, ge=64, description="most pixels of one image"
+    )
+    answer_cache_bytes: int = Field(
+        default=0,
+        ge=0,
+        le=1024 * 1024 * MIB,
+        description="most bytes of answers kept for images that come again; 0 keeps none",
     )
     decode_threads: int | None = Field(
         default=None, ge=1, le=256, description="threads that decode; the usable CPUs if not said"

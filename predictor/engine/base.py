@@ -1,8 +1,9 @@
 """What an engine is: something that runs one artefact of a bundle on one device."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from model.manifest import Precision
 
 Batch = npt.NDArray[np.uint8]
+Device = Literal["cpu", "cuda"]
 
 
 class EngineOutput(NamedTuple):
@@ -36,10 +38,13 @@ class Engine(Protocol):
     def precision(self) -> Precision: ...
 
     @property
-    def device(self) -> str: ...
+    def device(self) -> Device: ...
 
     def run(self, images: Batch, *, want_cam: bool) -> EngineOutput:
-        """Answer uint8 [B, H, W, 3] of the bundle's size, for any B >= 1."""
+        """Answer uint8 [B, H, W, 3] of the bundle's size, for any B >= 1.
+
+        The answers are the caller's: a later run does not change them.
+        """
 
     def close(self) -> None:
         """Free what the artefact holds; the engine is not used again."""
@@ -52,17 +57,42 @@ class EngineKind(Protocol):
     def artefacts(self) -> Mapping[Precision, str]:
         """File of the bundle for each precision that this runtime reads."""
 
-    def unavailable(self) -> str | None:
-        """Why the runtime cannot be used here, or None if it can."""
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """Where it can run at all, the fastest first."""
 
-    def open(self, file: Path, precision: Precision, threads: int) -> Engine:
-        """Load an artefact onto the best device at hand.
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Distributions whose versions decide how fast and how exact it is."""
+
+    def unavailable(self, device: Device) -> str | None:
+        """Why the runtime has nothing to run on here, or None if it is worth a try.
+
+        Answers without importing the runtime, which may take seconds.
+        """
+
+    def open(
+        self,
+        file: Path,
+        precision: Precision,
+        threads: int,
+        device: Device = "cpu",
+        cache: Path | None = None,
+    ) -> Engine:
+        """Load an artefact.
 
         Args:
             file: the artefact.
             precision: what it holds.
             threads: most threads to compute with on a CPU.
+            device: where to; never anywhere else instead.
+            cache: a writable directory that outlives this process, for compiled graphs.
 
         Raises:
-            Exception: whatever the runtime raises for a file that it cannot run.
+            Exception: whatever the runtime raises for a file or a device that it cannot use.
         """
+
+
+def not_installed(package: str) -> str | None:
+    """Why a package cannot be imported, as far as that shows without importing it."""
+    return None if find_spec(package) is not None else f"{package} is not installed"

@@ -5,205 +5,208 @@ and what does not pass the self-test is not measured at all.
 """
 
 import logging
-import statistics
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import numpy as np
-
-from model.bundle import Bundle, Reference
-from model.manifest import Precision
-from predictor.engine.base import Batch, Engine, EngineKind
-from predictor.engine.selftest import SelfTest, self_test
+from model.bundle import Bundle
+from predictor.engine.base import EngineKind
+from predictor.engine.race import Candidate, batch_of, race
+from predictor.engine.record import Record, Row, machine, read_record, versions, write_record
+from predictor.engine.survey import (
+    Option,
+    Refused,
+    Wanted,
+    attempt,
+    measured,
+    options,
+    survey_apart,
+)
 from predictor.errors import StartError
 from predictor.metrics import Metrics
 
 LOGGER = logging.getLogger("sightline.engine")
 
-# Under load nearly all images travel in full batches; alone they come when nobody else is waiting.
-FULL_BATCH_SHARE = 0.7
-ROUNDS = 5
-# Untimed, for runtimes that compile or tune themselves in their first runs of a shape.
-WARM_UPS = 3
 
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an engine with an artefact may not serve; `absent` if it was never there to try."""
-
-    label: str
-    reason: str
-    absent: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.label}: {self.reason}"
-
-
-@dataclass(slots=True)
-class Candidate:
-    """An engine with an artefact, what the self-test said and how fast it is.
-
-    Attributes:
-        seconds: run times by batch size.
-    """
-
-    engine: Engine
-    test: SelfTest
-    seconds: dict[int, list[float]] = field(default_factory=dict)
-
-    def images_per_second(self, batch: int) -> float:
-        return batch / statistics.median(self.seconds[batch])
-
-    def score(self, max_batch_size: int) -> float:
-        """Images per second of a load that arrives by 70 % in full batches, else one by one.
-
-        That is 1 / (0.7 t_full + 0.3 t_1), where t is the median time per image.
-        """
-        full = FULL_BATCH_SHARE / self.images_per_second(max_batch_size)
-        return 1.0 / (full + (1.0 - FULL_BATCH_SHARE) / self.images_per_second(1))
+Survey = Callable[[Sequence[Option], Bundle, Wanted], list[Row]]
 
 
 def choose(
     bundle: Bundle,
     kinds: Mapping[str, EngineKind],
-    *,
-    engine: str = "auto",
-    precision: str = "auto",
-    max_batch_size: int = 8,
-    threads: int = 1,
+    wanted: Wanted,
     metrics: Metrics | None = None,
+    survey: Survey = survey_apart,
 ) -> Candidate:
-    """Open all that the settings allow, keep what passes the self-test, take the fastest.
+    """Try all that the settings allow, keep what passes the self-test, take the fastest.
 
-    The winner has been run at every batch size up to the limit. The others are closed.
+    Whatever was measured or remembered, the engine that is returned has passed the self-test here
+    and now, and has been run at every batch size up to the limit.
+
+    Args:
+        bundle: whose artefacts they are.
+        kinds: the runtimes by name.
+        wanted: the settings.
+        metrics: told of self-tests and speeds.
+        survey: compares several options.
 
     Raises:
         StartError: nothing is eligible; says why for each.
     """
-    reference = bundle.reference()
-    eligible: list[Candidate] = []
-    refused: list[Refusal] = []
-    for name, kind in kinds.items():
-        for each in kind.artefacts:
-            if engine in ("auto", name) and precision in ("auto", each):
-                found = _try(name, kind, bundle, each, reference, threads, max_batch_size, metrics)
-                if isinstance(found, Candidate):
-                    eligible.append(found)
-                else:
-                    refused.append(found)
-    for refusal in refused:
-        level = logging.INFO if refusal.absent else logging.WARNING
-        LOGGER.log(level, "engine not eligible", extra={"data": {"reason": str(refusal)}})
-    if not eligible:
-        raise StartError(_none_eligible(engine, precision, kinds, refused))
-    return _fastest(eligible, reference.image, max_batch_size, metrics)
+    return _Choice(bundle, kinds, wanted, metrics).make(survey)
 
 
-def _try(
-    name: str,
-    kind: EngineKind,
-    bundle: Bundle,
-    precision: Precision,
-    reference: Reference,
-    threads: int,
-    max_batch_size: int,
-    metrics: Metrics | None,
-) -> Candidate | Refusal:
-    label = f"{name}/{precision}"
-    unavailable = kind.unavailable()
-    if unavailable is not None:
-        return Refusal(label, unavailable, absent=True)
-    if precision not in bundle.precisions:
-        reason = f"the bundle ships no {precision} artefact: {bundle.manifest.quantisation.reason}"
-        return Refusal(label, reason, absent=True)
-    file = kind.artefacts[precision]
-    try:
-        engine = kind.open(bundle.path / file, precision, threads)
-    except Exception as error:  # noqa: BLE001 - a runtime may raise anything
-        first_line = next(iter(str(error).splitlines()), "")[:300]
-        return Refusal(label, f"{file} does not load: {type(error).__name__}: {first_line}")
-    test = self_test(engine, reference, bundle.manifest.tolerance[precision], max_batch_size)
-    _record_test(engine, test, metrics)
-    if test.reason is not None:
-        engine.close()
-        return Refusal(label, f"self-test: {test.reason}")
-    return Candidate(engine, test)
+class _Choice:
+    def __init__(
+        self,
+        bundle: Bundle,
+        kinds: Mapping[str, EngineKind],
+        wanted: Wanted,
+        metrics: Metrics | None,
+    ) -> None:
+        self._bundle = bundle
+        self._kinds = kinds
+        self._wanted = wanted
+        self._metrics = metrics
+        self._reference = bundle.reference()
+        self._key = _key(bundle, kinds, wanted)
+        self._absent: list[str] = []
+        self._offered = [each for each in options(kinds, wanted) if self._is_there(each)]
+
+    def make(self, survey: Survey) -> Candidate:
+        winner = self._remembered()
+        if winner is None:
+            winner = self._alone() if len(self._offered) == 1 else self._fastest(survey)
+        # The largest first: what it allocates is enough for the others.
+        for size in range(self._wanted.max_batch_size, 0, -1):
+            winner.engine.run(batch_of(self._reference.image, size), want_cam=True)
+        return winner
+
+    def _is_there(self, option: Option) -> bool:
+        reason = option.kind.unavailable(option.device)
+        if reason is None and option.precision not in self._bundle.precisions:
+            why = self._bundle.manifest.quantisation.reason
+            reason = f"the bundle ships no {option.precision} artefact: {why}"
+        if reason is not None:
+            self._absent.append(f"{option}: {reason}")
+            LOGGER.info("engine absent", extra=_data(reason=self._absent[-1]))
+        return reason is None
+
+    def _remembered(self) -> Candidate | None:
+        """The engine that was chosen here before, if it still gives the right answers."""
+        cache = self._wanted.cache
+        record = read_record(cache, self._key) if cache is not None else None
+        if record is None or not {1, self._wanted.max_batch_size} <= record.sizes:
+            return None
+        return self._open(record, remembered=True)
+
+    def _alone(self) -> Candidate:
+        """The only option; timed because the waiting of clients is guessed from its speed."""
+        option, wanted = self._offered[0], self._wanted
+        found = attempt(option, self._bundle, self._reference, wanted)
+        if isinstance(found, Refused):
+            self._tell([found.row])
+            raise StartError(self._none_eligible([found.row]))
+        race([found], self._reference.image, wanted.max_batch_size, wanted.load)
+        record = Record(key=self._key, chosen=0, rows=[measured(option, found, wanted)])
+        self._announce(record, remembered=False)
+        self._keep(record)
+        return found
+
+    def _fastest(self, survey: Survey) -> Candidate:
+        """The fastest of all that may serve; should it not pass here, the next one."""
+        rows = survey(self._offered, self._bundle, self._wanted) if self._offered else []
+        self._tell([row for row in rows if row.refused is not None])
+        for index in sorted(range(len(rows)), key=lambda at: _rank(rows[at]), reverse=True):
+            if rows[index].refused is None:
+                record = Record(key=self._key, chosen=index, rows=rows)
+                winner = self._open(record, remembered=False)
+                if winner is not None:
+                    self._keep(record)
+                    return winner
+        raise StartError(self._none_eligible(rows))
+
+    def _open(self, record: Record, *, remembered: bool) -> Candidate | None:
+        row = record.rows[record.chosen]
+        option = next((each for each in self._offered if each.is_of(row)), None)
+        if option is None:
+            return None
+        found = attempt(option, self._bundle, self._reference, self._wanted)
+        if isinstance(found, Refused):
+            self._tell([found.row])
+            return None
+        found.seconds = {size: [each / 1e3] for size, each in row.milliseconds.items()}
+        self._announce(record, remembered=remembered)
+        return found
+
+    def _keep(self, record: Record) -> None:
+        if self._wanted.cache is not None:
+            try:
+                write_record(self._wanted.cache, record)
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                LOGGER.warning("choice of the engine not kept", extra=_data(reason=reason))
+
+    def _tell(self, refused: Sequence[Row]) -> None:
+        for row in refused:
+            LOGGER.warning("engine not eligible", extra=_data(reason=str(row)))
+        self._record_tests(refused)
+
+    def _announce(self, record: Record, *, remembered: bool) -> None:
+        chosen = record.rows[record.chosen]
+        data = {
+            "engine": chosen.engine,
+            "precision": chosen.precision,
+            "device": chosen.device,
+            "expected_load": self._wanted.load,
+            "remembered": remembered,
+            "candidates": [row.model_dump(mode="json", exclude_none=True) for row in record.rows],
+        }
+        LOGGER.info("engine chosen", extra={"data": data})
+        self._record_tests([chosen] if remembered else record.rows)
+        if self._metrics is not None:
+            gauge = self._metrics.engine_images_per_second
+            for row in record.rows:
+                for size, milliseconds in row.milliseconds.items():
+                    labels = (row.engine, row.precision, row.device, str(size))
+                    gauge.labels(*labels).set(round(1e3 * size / milliseconds, 1))
+
+    def _record_tests(self, rows: Sequence[Row]) -> None:
+        if self._metrics is not None:
+            for row in rows:
+                labels = (row.engine, row.precision, row.device)
+                self._metrics.selftest_passed.labels(*labels).set(row.refused is None)
+                for output, value in row.differences.items():
+                    self._metrics.selftest_difference.labels(*labels, output).set(value)
+
+    def _none_eligible(self, rows: Sequence[Row]) -> str:
+        wanted = self._wanted
+        reasons = [*map(str, rows), *self._absent]
+        if reasons:
+            return f"{wanted}: nothing is eligible: {'; '.join(reasons)}"
+        readers = [
+            name
+            for name, kind in self._kinds.items()
+            if wanted.precision in ("auto", *kind.artefacts)
+            and wanted.device in ("auto", *kind.devices)
+        ]
+        return (
+            f"{wanted}: there is no such engine; precision {wanted.precision} on device "
+            f"{wanted.device} is offered by {', '.join(readers)}"
+        )
 
 
-def _fastest(
-    eligible: Sequence[Candidate], images: Batch, max_batch_size: int, metrics: Metrics | None
-) -> Candidate:
-    sizes = sorted({1, max_batch_size})
-    for round_number in range(WARM_UPS + ROUNDS):
-        # Interleaved, so that a disturbance of the machine meets all candidates alike.
-        for candidate in eligible:
-            for size in sizes:
-                seconds = _time(candidate.engine, _batch(images, size))
-                if round_number >= WARM_UPS:
-                    candidate.seconds.setdefault(size, []).append(seconds)
-    ranked = sorted(eligible, key=lambda each: each.score(max_batch_size), reverse=True)
-    for candidate in ranked:
-        _record_speed(candidate, sizes, max_batch_size, candidate is ranked[0], metrics)
-    for loser in ranked[1:]:
-        with suppress(Exception):
-            loser.engine.close()
-    winner = ranked[0]
-    for size in range(1, max_batch_size + 1):
-        winner.engine.run(_batch(images, size), want_cam=True)
-    return winner
-
-
-def _batch(images: Batch, size: int) -> Batch:
-    return np.ascontiguousarray(np.resize(images, (size, *images.shape[1:])))
-
-
-def _time(engine: Engine, batch: Batch) -> float:
-    start = time.perf_counter()
-    engine.run(batch, want_cam=False)
-    return time.perf_counter() - start
-
-
-def _record_test(engine: Engine, test: SelfTest, metrics: Metrics | None) -> None:
-    if metrics is not None:
-        labels = (engine.name, engine.precision)
-        metrics.selftest_passed.labels(*labels).set(test.passed)
-        metrics.selftest_difference.labels(*labels, "probabilities").set(test.probabilities)
-        metrics.selftest_difference.labels(*labels, "cam").set(test.cam)
-
-
-def _record_speed(
-    candidate: Candidate,
-    sizes: Sequence[int],
-    max_batch_size: int,
-    chosen: bool,
-    metrics: Metrics | None,
-) -> None:
-    engine = candidate.engine
-    speeds = {size: round(candidate.images_per_second(size), 1) for size in sizes}
-    data = {
-        "engine": engine.name,
-        "precision": engine.precision,
-        "device": engine.device,
-        "chosen": chosen,
-        "images_per_second": {str(size): speed for size, speed in speeds.items()},
-        "score": round(candidate.score(max_batch_size), 1),
-        "probabilities_difference": candidate.test.probabilities,
-        "cam_difference": candidate.test.cam,
+def _key(bundle: Bundle, kinds: Mapping[str, EngineKind], wanted: Wanted) -> dict[str, Any]:
+    return {
+        "bundle": bundle.digest,
+        "wanted": wanted.model_dump(mode="json", exclude={"cache"}),
+        "versions": versions(package for kind in kinds.values() for package in kind.packages),
+        **machine(),
     }
-    LOGGER.info("engine measured", extra={"data": data})
-    if metrics is not None:
-        for size, speed in speeds.items():
-            gauge = metrics.engine_images_per_second
-            gauge.labels(engine.name, engine.precision, str(size)).set(speed)
 
 
-def _none_eligible(
-    engine: str, precision: str, kinds: Mapping[str, EngineKind], refused: Sequence[Refusal]
-) -> str:
-    wanted = f"engine {engine}, precision {precision}"
-    if not refused:
-        readers = [name for name, kind in kinds.items() if precision in kind.artefacts]
-        return f"{wanted}: there is no such artefact; {precision} is read by {', '.join(readers)}"
-    return f"{wanted}: nothing is eligible: {'; '.join(map(str, refused))}"
+def _rank(row: Row) -> tuple[bool, float]:
+    return row.fastest, row.score or 0.0
+
+
+def _data(**values: object) -> dict[str, object]:
+    return {"data": values}

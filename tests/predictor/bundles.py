@@ -18,6 +18,7 @@ from model.bundle import Bundle, write_bundle
 from model.explain import ExplainedClassifier, normalise
 from model.image import DecodeRule
 from model.manifest import (
+    GRAPH_INT8,
     GRAPH_ONNX,
     GRAPH_TORCHSCRIPT,
     Architecture,
@@ -32,6 +33,7 @@ from model.manifest import (
     Tolerance,
 )
 from train.export import to_onnx, to_torchscript
+from train.quantize import quantise
 
 SIDE_PX = 64
 CLASSES = (
@@ -82,6 +84,15 @@ def altered(bundle: Bundle, path: Path, alter: Callable[[Path], None]) -> Bundle
         return Manifest.model_validate(values)
 
     return write_bundle(path, fill, describe)
+
+
+def quantised(bundle: Bundle, path: Path) -> Bundle:
+    """A copy with an INT8 artefact, really quantised."""
+
+    def quantise_it(directory: Path) -> None:
+        quantise(directory / GRAPH_ONNX, directory / GRAPH_INT8, phantoms(32, seed=1))
+
+    return altered(bundle, path, quantise_it)
 
 
 def bend_weights(file: Path) -> None:

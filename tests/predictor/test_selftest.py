@@ -5,7 +5,7 @@ import pytest
 
 from model.bundle import Reference
 from model.manifest import Precision, Tolerance
-from predictor.engine.base import Batch, EngineOutput
+from predictor.engine.base import Batch, Device, EngineOutput
 from predictor.engine.selftest import self_test
 
 TOLERANCE = Tolerance(probabilities=0.05, cam=0.1)
@@ -22,7 +22,7 @@ class BentEngine:
 
     name = "bent"
     precision: Precision = "fp32"
-    device = "cpu"
+    device: Device = "cpu"
 
     def __init__(self, bend: Bend) -> None:
         self._bend = bend

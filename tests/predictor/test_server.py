@@ -241,8 +241,8 @@ def test_metrics_tell_of_requests_stages_and_the_model(
         "sightline_queue_depth 0.0",
         'sightline_predictions_total{class="',
         "sightline_confidence_bucket",
-        'sightline_selftest_passed{engine="onnxruntime",precision="fp32"} 1.0',
-        'sightline_engine_images_per_second{batch="8",engine="onnxruntime",precision="fp32"}',
+        'sightline_selftest_passed{device="cpu",engine="onnxruntime",precision="fp32"} 1.0',
+        'sightline_engine_images_per_second{batch="8",device="cpu",engine="onnxruntime",precision="fp32"}',
         f'digest="{bundle.digest}",engine="onnxruntime",name="tiny",precision="fp32"',
     ):
         assert line in text

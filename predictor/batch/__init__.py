@@ -1,0 +1,1 @@
+"""Scores many files offline, through the server's own pipeline."""

@@ -1,0 +1,53 @@
+"""Which files are scored: a folder, a glob or the `file` column of a CSV."""
+
+import csv
+import glob
+from pathlib import Path
+
+from predictor.errors import StartError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm", ".dicom")
+COLUMN = "file"
+
+
+def find(source: str) -> list[Path]:
+    """The files in a fixed order, each once.
+
+    Args:
+        source: a folder, searched at every depth for the suffixes of images; a CSV, whose paths
+            are relative to it; one file; or a glob pattern, of which every file counts.
+
+    Raises:
+        StartError: there is no such thing, or no file in it.
+    """
+    path = Path(source)
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if _is_image(file))
+        expected = f"at any depth with a name in {', '.join(SUFFIXES)}"
+    elif path.suffix.lower() == ".csv":
+        found, expected = _listed(path), f"in its column {COLUMN!r}"
+    else:
+        # Path.glob() takes no absolute pattern.
+        matches = (Path(name) for name in glob.glob(source, recursive=True))  # noqa: PTH207
+        found, expected = sorted(file for file in matches if file.is_file()), "that matches"
+    if not found:
+        raise StartError(f"input {source!r} has no file {expected}")
+    return list(dict.fromkeys(found))
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and file.is_file()
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            if COLUMN not in (reader.fieldnames or ()):
+                columns = ", ".join(reader.fieldnames or ()) or "none"
+                raise StartError(
+                    f"input {str(path)!r} has the columns {columns}; a column {COLUMN!r} is needed"
+                )
+            return [path.parent / row[COLUMN] for row in reader if row[COLUMN]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise StartError(f"input {str(path)!r} cannot be read: {error}") from None

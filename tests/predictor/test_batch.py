@@ -1,0 +1,263 @@
+import csv
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from model.bundle import Bundle
+from predictor.batch.__main__ import EXIT_SOME_FAILED, EXIT_WRONG
+from predictor.batch.inputs import find
+from predictor.batch.progress import Progress
+from predictor.batch.results import Results
+from predictor.engine import ENGINES
+from predictor.errors import StartError
+from tests.predictor.bundles import jpeg, phantoms, png
+from tests.predictor.servers import PATIENCE_S, ROOT
+
+COLUMNS = ["file", "label", "error"]
+
+
+def start(bundle: Bundle, source: str | Path, output: Path, *flags: str) -> subprocess.Popen[str]:
+    arguments = [str(source), "--output", str(output), "--bundle", str(bundle.path)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "predictor.batch", *arguments, "--engine", "onnxruntime", *flags],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(
+    bundle: Bundle, source: str | Path, output: Path, *flags: str, status: int = 0
+) -> tuple[list[dict[str, str]], str]:
+    process = start(bundle, source, output, *flags)
+    _, said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == status, said
+    return (table(output) if output.exists() and output.suffix == ".csv" else []), said
+
+
+def table(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not true():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Eight images in two folders, one of them broken, and a file that is no image."""
+    images = tmp_path / "images"
+    (images / "b").mkdir(parents=True)
+    for number, pixels in enumerate(phantoms(7)):
+        where = images if number < 4 else images / "b"
+        (where / f"{number}.png").write_bytes(png(pixels))
+    (images / "b" / "3.JPG").write_bytes(jpeg(phantoms(1)[0])[:300] + b"Jane Doe")
+    (images / "notes.txt").write_text("no image")
+    return images
+
+
+def test_a_folder_becomes_a_table_in_its_order(
+    bundle: Bundle, folder: Path, tmp_path: Path
+) -> None:
+    rows, said = run(bundle, folder, tmp_path / "out.csv", status=EXIT_SOME_FAILED)
+    assert [row["file"] for row in rows] == [str(file) for file in find(str(folder))]
+    good = [row for row in rows if not row["error"]]
+    bad = [row for row in rows if row["error"]]
+    engine = ENGINES["onnxruntime"].open(bundle.path / "model.onnx", "fp32", 1)
+    expected = engine.run(phantoms(7), want_cam=False).probabilities
+    keys = bundle.manifest.class_keys
+    for row in good:
+        probabilities = expected[int(Path(row["file"]).stem)]
+        assert row["label"] == keys[int(probabilities.argmax())]
+        found = [float(row[f"p_{key}"]) for key in keys]
+        assert found == pytest.approx(list(probabilities), abs=1e-4)
+        assert float(row["confidence"]) == pytest.approx(float(probabilities.max()), abs=1e-4)
+    assert [(Path(row["file"]).name, row["error"], row["label"]) for row in bad] == [
+        ("3.JPG", "corrupt", "")
+    ]
+    assert "8 of 8 images, 1 failed" in said
+    assert "Jane" not in said
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["images", "out.csv"]
+
+
+def test_a_csv_with_overlays_becomes_parquet(bundle: Bundle, folder: Path, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    names = ["0.png", "b/4.png", "missing.png", "0.png"]
+    (folder / "list.csv").write_text("id,file\n" + "".join(f"1,{name}\n" for name in names))
+    output, overlays = tmp_path / "out.parquet", tmp_path / "overlays"
+    flags = ("--overlays", str(overlays))
+    run(bundle, folder / "list.csv", output, *flags, status=EXIT_SOME_FAILED)
+    rows = parquet.read_table(output).to_pylist()
+    assert [Path(row["file"]).name for row in rows] == ["0.png", "4.png", "missing.png"]
+    assert [row["error"] for row in rows] == [None, None, "unreadable"]
+    assert rows[2]["confidence"] is None
+    assert {row["overlay"] for row in rows[:2]} == {file.name for file in overlays.iterdir()}
+    for file in overlays.iterdir():
+        with Image.open(file) as picture:
+            assert picture.size == (64, 64)
+
+
+def with_a_gap(tmp_path: Path, images: int, gap: int) -> tuple[Path, Path]:
+    """A list of images, one of which is a pipe: whoever reads it waits."""
+    for number, pixels in enumerate(phantoms(8)):
+        (tmp_path / f"{number}.png").write_bytes(png(pixels))
+    for number in range(8, images):
+        os.link(tmp_path / f"{number % 8}.png", tmp_path / f"{number}.png")
+    pipe = tmp_path / f"{gap}.png"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    source = tmp_path / "list.csv"
+    source.write_text("file\n" + "".join(f"{number}.png\n" for number in range(images)))
+    return source, pipe
+
+
+def test_a_run_that_is_killed_goes_on_where_it_was(bundle: Bundle, tmp_path: Path) -> None:
+    images, gap = 600, 400
+    source, pipe = with_a_gap(tmp_path, images, gap)
+    output, parts = tmp_path / "out.csv", tmp_path / ".out.csv.parts"
+    process = start(bundle, source, output)
+    until(lambda: any(parts.glob("*.jsonl")), process)
+    process.kill()
+    process.wait(PATIENCE_S)
+    assert process.stderr is not None
+    process.stderr.close()
+    assert not output.exists()
+    kept = b"".join(part.read_bytes() for part in sorted(parts.glob("*.jsonl"))).splitlines()
+    assert 0 < len(kept) <= gap
+    # As if it had been killed in the middle of a write.
+    (parts / ".00000009.jsonl.partial").write_bytes(kept[0][:20])
+    # What is kept is not done again: were it read once more, it would fail.
+    for line in kept:
+        Path(json.loads(line)["file"]).unlink()
+    pipe.unlink()
+    pipe.write_bytes(png(phantoms(1)[0]))
+    rows, _ = run(bundle, source, output)
+    assert [row["file"] for row in rows] == [str(tmp_path / f"{n}.png") for n in range(images)]
+    assert not parts.exists()
+
+
+def test_a_run_that_is_asked_to_stop_keeps_everything(bundle: Bundle, tmp_path: Path) -> None:
+    source, pipe = with_a_gap(tmp_path, 20, 12)
+    output, parts = tmp_path / "out.csv", tmp_path / ".out.csv.parts"
+    process = start(bundle, source, output)
+    # Somebody reads the pipe, so everything before it is being worked on.
+    descriptor = os.open(pipe, os.O_WRONLY)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    os.close(descriptor)
+    _, said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "it goes on from here" in said
+    kept = b"".join(part.read_bytes() for part in parts.glob("*.jsonl")).splitlines()
+    assert len(kept) == 12
+    assert not output.exists()
+    pipe.unlink()
+    pipe.write_bytes(png(phantoms(1)[0]))
+    rows, said = run(bundle, source, output)
+    assert len({row["file"] for row in rows}) == len(rows) == 20
+    assert "20 of 20 images, 0 failed" in said
+
+
+def test_a_finished_table_and_rows_of_another_model_are_not_mixed(
+    bundle: Bundle, folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.csv"
+    output.write_text("mine")
+    _, said = run(bundle, folder / "0.png", output, status=EXIT_WRONG)
+    assert "exists; give --overwrite" in said
+    assert output.read_text() == "mine"
+    assert len(run(bundle, folder / "0.png", output, "--overwrite")[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "flags", "message"),
+    [
+        ("nowhere/*.png", (), "input 'nowhere/*.png' has no file that matches"),
+        ("list.csv", (), "has the columns id, path; a column 'file' is needed"),
+        ("0.png", ("--max_batch_size", "0"), "--max_batch_size is '0'; accepted: greater"),
+    ],
+)
+def test_wrong_use_is_said_before_anything_is_loaded(
+    bundle: Bundle, tmp_path: Path, source: str, flags: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "list.csv").write_text("id,path\n1,0.png\n")
+    (tmp_path / "0.png").write_bytes(png(phantoms(1)[0]))
+    path = source if source.startswith("nowhere") else tmp_path / source
+    _, said = run(bundle, path, tmp_path / "out.csv", *flags, status=EXIT_WRONG)
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_glob_takes_what_matches_and_an_empty_folder_is_refused(folder: Path) -> None:
+    assert [file.name for file in find(f"{folder}/**/*.png")] == [f"{n}.png" for n in range(7)]
+    assert [file.name for file in find(f"{folder}/notes.txt")] == ["notes.txt"]
+    (folder / "empty").mkdir()
+    with pytest.raises(StartError, match=r"has no file at any depth with a name in \.jpg"):
+        find(str(folder / "empty"))
+
+
+def test_results_refuse_another_job_a_second_run_and_another_format(tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    with Results(output, {"bundle": "a"}, COLUMNS, overwrite=False) as results:
+        results.add([{"file": "0.png", "label": "x"}])
+        for overwrite in (False, True):
+            with pytest.raises(StartError, match="is being made by another run"):
+                Results(output, {"bundle": "a"}, COLUMNS, overwrite=overwrite)
+    with Results(output, {"bundle": "a"}, COLUMNS, overwrite=False) as results:
+        assert results.done == {"0.png"}
+    with pytest.raises(StartError, match="was begun with bundle 'a', this run has 'b'"):
+        Results(output, {"bundle": "b"}, COLUMNS, overwrite=False)
+    with Results(output, {"bundle": "b"}, COLUMNS, overwrite=True) as again:
+        assert again.done == set()
+    with pytest.raises(StartError, match=r"ends in '\.xlsx'; accepted: \.csv, \.parquet"):
+        Results(tmp_path / "out.xlsx", {}, COLUMNS, overwrite=False)
+
+
+def test_names_with_commas_and_quotes_come_back(tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    name = 'a, "b"\n.png'
+    with Results(output, {}, COLUMNS, overwrite=False) as results:
+        results.add([{"file": name, "label": "x"}, {"file": "ä.png", "error": "corrupt"}])
+        results.finish()
+    assert table(output) == [
+        {"file": name, "label": "x", "error": ""},
+        {"file": "ä.png", "label": "", "error": "corrupt"},
+    ]
+
+
+def test_parquet_without_pyarrow_is_refused_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(StartError, match=r"pip install 'sightline\[batch\]', or write \.csv"):
+        Results(tmp_path / "out.parquet", {}, COLUMNS, overwrite=False)
+
+
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as terminal:
+        progress = Progress(10, 0, terminal)
+        progress.show(5, 1, last=True)
+        shown = os.read(master, 1000).decode()
+    os.close(master)
+    assert shown.startswith("\r[" + "#" * 15 + "." * 15 + "] 5 of 10 images, 1 failed")
+    with (tmp_path / "log").open("w+") as log:
+        Progress(10, 0, log).show(5, 1, last=True)
+        log.seek(0)
+        assert log.read().startswith("5 of 10 images, 1 failed")
