@@ -101,9 +101,10 @@ class _Generator:
     def _rate(self, begin: float, end: float) -> float:
         # From the last answer before the window to the last one in it: answers come in batches,
         # and a window that cuts one in two would count it wrongly.
-        ended = sorted(each.ended for each in self._done if each.ok and each.ended < end)
+        ended = sorted(each.ended for each in self._done if each.ok)
         before = [moment for moment in ended if moment < begin]
-        within = ended[len(before) :]
+        # The first one counts even if it came after the end, or a slow server would have none.
+        within = [m for m in ended[len(before) :] if m < end] or ended[len(before) :][:1]
         if not within:
             return 0.0
         since = before[-1] if before else begin
