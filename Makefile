@@ -5,6 +5,8 @@ VENV           ?= .venv
 PY             := $(VENV)/bin/python
 STAMP          := $(VENV)/.installed
 PYTEST_ARGS    ?=
+BENCH          ?=
+PEERS          := $(basename $(notdir $(wildcard tests/bench/peers/*.txt)))
 UPGRADE        ?=
 CONTAINER_TOOL ?= $(firstword $(notdir $(foreach tool,docker podman buildah,$(shell command -v $(tool) 2>/dev/null))) docker)
 IMAGE_PREFIX   ?= sightline
@@ -57,8 +59,22 @@ test: $(STAMP) ## Every test that needs neither a cluster nor a quiet machine (P
 	$(PY) -m pytest -m "not cluster and not bench" $(PYTEST_ARGS)
 
 .PHONY: bench
-bench: $(STAMP) ## The measurements, on a quiet machine; figures in build/bench
-	$(PY) -m pytest -m bench --capture=no --quiet tests/bench
+bench: $(STAMP) ## The measurements, on a quiet machine, in 20 minutes (BENCH="throughput faults")
+	$(if $(BENCH),,$(PY) -m pytest -m bench --capture=no --quiet tests/bench)
+	$(PY) -m tests.bench.serving $(BENCH)
+
+.PHONY: bench-peers
+bench-peers: $(STAMP) $(PEERS:%=build/peers/%/.installed) ## The same against more servers
+	$(PY) -m tests.bench.serving peers
+
+# The same runtime and decoder as ours; whatever else they want.
+build/peers/%/.installed: tests/bench/peers/%.txt constraints.txt $(STAMP)
+	@mkdir -p build/peers
+	grep -E '^(numpy|onnxruntime|pillow)==' constraints.txt > build/peers/$*.same.txt
+	$(VENV)/bin/uv venv --clear --quiet --python $(PY) build/peers/$*
+	$(VENV)/bin/uv pip install --quiet --python build/peers/$*/bin/python \
+	  --requirement $< --requirement build/peers/$*.same.txt
+	@touch $@
 
 .PHONY: lint lint-python lint-types lint-shell lint-yaml lint-docker
 lint: lint-python lint-types lint-shell lint-yaml lint-docker ## All static checks

@@ -3,9 +3,14 @@
 The engine never waits for a batch to fill: while it is idle an image is run at once, and whatever
 has queued while it was busy is the next batch. It runs in a thread of its own, which takes from
 the queue itself, so a busy event loop does not leave it idle.
+
+On a few CPUs there may be a lane for each. Threads that share a batch wait for one another at every
+layer, and on CPUs that also decode they wait long; lanes of one thread never do. What comes while
+nothing else is being run still has all the CPUs.
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -13,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -55,26 +60,45 @@ class _Job:
     future: asyncio.Future[ImageOutput]
 
 
+class _Batch(NamedTuple):
+    jobs: list[_Job]
+    run: Run
+
+
 class Batcher:
     """The queue before the engine.
 
     Args:
-        run: runs uint8 [B, H, W, 3]; called from one thread only.
+        run: runs uint8 [B, H, W, 3]; called from one thread at a time.
         max_batch_size: most images of a batch.
         on_batch: told the size of every batch, in the engine's thread.
+        lane_run: runs a batch beside others, for all lanes at once; `run` is enough for one.
+        lanes: how many batches are run at once.
     """
 
     def __init__(
-        self, run: Run, max_batch_size: int, on_batch: Callable[[int], object] | None = None
+        self,
+        run: Run,
+        max_batch_size: int,
+        on_batch: Callable[[int], object] | None = None,
+        lane_run: Run | None = None,
+        lanes: int = 1,
     ) -> None:
         self._run = run
+        self._lane_run = lane_run or run
+        self._lanes = lanes if lane_run else 1
+        self._busy = 0
         self._max_batch_size = max_batch_size
         self._on_batch = on_batch
         self._queue: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._closing = False
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"engine-{number}", daemon=True)
+            for number in range(self._lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def depth(self) -> int:
@@ -106,7 +130,7 @@ class Batcher:
             if self._closing:
                 raise NotReadyError("the server is stopping")
             self._queue.extend(jobs)
-            self._changed.notify()
+            self._changed.notify(len(jobs))
         try:
             return await asyncio.gather(*(job.future for job in jobs))
         finally:
@@ -115,27 +139,33 @@ class Batcher:
                 job.future.cancel()
 
     async def close(self) -> None:
-        """Answer what has queued, then end the engine's thread."""
+        """Answer what has queued, then end the engine's threads."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
-        await asyncio.to_thread(self._thread.join)
+            self._changed.notify_all()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
 
     def _work(self) -> None:
         while (batch := self._take()) is not None:
-            if batch:
+            if batch.jobs:
                 self._answer(batch)
+                with self._changed:
+                    self._busy -= 1
 
-    def _take(self) -> list[_Job] | None:
+    def _take(self) -> _Batch | None:
         """The next batch; empty if all that waited is of no use any more, None at the end."""
-        batch: list[_Job] = []
+        jobs: list[_Job] = []
         with self._changed:
             while not self._queue and not self._closing:
                 self._changed.wait()
             if not self._queue:
                 return None
             now = time.monotonic()
-            while self._queue and len(batch) < self._max_batch_size:
+            # What waits is shared among the lanes that are free.
+            share = math.ceil(len(self._queue) / (self._lanes - self._busy))
+            most = min(self._max_batch_size, share)
+            while self._queue and len(jobs) < most:
                 job = self._queue.popleft()
                 if job.future.done():
                     continue
@@ -143,15 +173,18 @@ class Batcher:
                     late = DeadlineError("the engine was not free before the request's deadline")
                     _post(job, partial(job.future.set_exception, late))
                 else:
-                    batch.append(job)
-        return batch
+                    jobs.append(job)
+            alone = self._busy == 0 and not self._queue
+            self._busy += bool(jobs)
+        return _Batch(jobs, self._run if alone else self._lane_run)
 
-    def _answer(self, batch: list[_Job]) -> None:
+    def _answer(self, taken: _Batch) -> None:
+        batch = taken.jobs
         started = time.monotonic()
         try:
             if self._on_batch is not None:
                 self._on_batch(len(batch))
-            output = self._run(
+            output = taken.run(
                 np.stack([job.pixels for job in batch]),
                 want_cam=any(job.want_cam for job in batch),
             )

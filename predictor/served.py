@@ -15,6 +15,7 @@ from predictor.batcher import Batcher
 from predictor.engine import ENGINES
 from predictor.engine.base import Engine
 from predictor.engine.choice import choose
+from predictor.engine.lanes import open_lane
 from predictor.engine.record import cache_directory
 from predictor.engine.survey import Wanted
 from predictor.metrics import Metrics
@@ -35,6 +36,7 @@ class Served:
     version: str
     bundle: Bundle
     engine: Engine
+    lane: Engine | None
     pipeline: Pipeline
     contract: Contract
     source: Source
@@ -47,6 +49,8 @@ class Served:
         """Answer what has been admitted, then let go of the engine."""
         await self.pipeline.close()
         self.engine.close()
+        if self.lane is not None:
+            self.lane.close()
         self.source.close()
 
 
@@ -76,7 +80,15 @@ def load(settings: Settings, metrics: Metrics) -> Served:
         ),
         metrics,
     )
-    batcher = Batcher(chosen.engine.run, settings.max_batch_size, metrics.batch_size.observe)
+    threads = settings.engine_cpus
+    lane = open_lane(chosen.engine, bundle, ENGINES, threads, settings.max_batch_size)
+    batcher = Batcher(
+        chosen.engine.run,
+        settings.max_batch_size,
+        metrics.batch_size.observe,
+        None if lane is None else lane.run,
+        lanes=threads,
+    )
     metrics.watch_queue(lambda: batcher.depth)
     speed = chosen.images_per_second(settings.max_batch_size)
     pipeline = Pipeline(
@@ -101,4 +113,4 @@ def load(settings: Settings, metrics: Metrics) -> Served:
     seconds = round(time.monotonic() - started, 3)
     LOGGER.info("model loaded", extra={"data": {**info, "seconds": seconds}})
     contract = Contract.of(bundle.manifest, settings.limits, settings.images_per_request)
-    return Served(name, version, bundle, chosen.engine, pipeline, contract, source)
+    return Served(name, version, bundle, chosen.engine, lane, pipeline, contract, source)

@@ -77,6 +77,59 @@ async def test_every_answer_goes_to_its_own_request() -> None:
     await batcher.close()
 
 
+async def test_with_lanes_every_answer_goes_to_its_own_request() -> None:
+    engine, lane = TaggedEngine(), TaggedEngine()
+    batcher = Batcher(engine.run, 8, lane_run=lane.run, lanes=3)
+
+    async def ask(tag: int) -> None:
+        (output,) = await batcher.submit([tagged(tag)], want_cam=False, deadline=deadline())
+        assert int(output.probabilities[0]) == tag
+
+    await asyncio.gather(*(ask(tag) for tag in range(600)))
+    assert sorted(engine.seen + lane.seen) == list(range(600))
+    await batcher.close()
+
+
+async def test_what_comes_alone_has_all_cpus_and_what_comes_beside_it_a_lane() -> None:
+    engine, lane = TaggedEngine(), TaggedEngine()
+    batcher = Batcher(engine.run, 8, lane_run=lane.run, lanes=2)
+    held = await busy(engine, batcher)
+    await batcher.submit([tagged(1)], want_cam=False, deadline=deadline())
+    engine.gate.set()
+    await held
+    await batcher.submit([tagged(2)], want_cam=False, deadline=deadline())
+    assert engine.seen == [60000, 2]
+    assert lane.seen == [1]
+    await batcher.close()
+
+
+async def test_lanes_share_what_waits() -> None:
+    engine, lane = TaggedEngine(), TaggedEngine()
+    batcher = Batcher(engine.run, 8, lane_run=lane.run, lanes=2)
+    lane.gate.clear()
+    images = [tagged(tag) for tag in range(6)]
+    task = asyncio.create_task(batcher.submit(images, want_cam=False, deadline=deadline()))
+    await asyncio.to_thread(lane.began.wait)
+    lane.gate.set()
+    await task
+    assert max(engine.sizes + lane.sizes) == 3
+    await batcher.close()
+
+
+async def test_a_failure_in_a_lane_is_that_batchs_alone() -> None:
+    engine, lane = TaggedEngine(), TaggedEngine()
+    lane.broken_tags = {1}
+    batcher = Batcher(engine.run, 8, lane_run=lane.run, lanes=2)
+    held = await busy(engine, batcher)
+    with pytest.raises(EngineError, match="out of memory"):
+        await batcher.submit([tagged(1)], want_cam=False, deadline=deadline())
+    await batcher.submit([tagged(2)], want_cam=False, deadline=deadline())
+    engine.gate.set()
+    await held
+    assert lane.seen == [1, 2]
+    await batcher.close()
+
+
 async def test_an_idle_engine_is_given_a_single_image_at_once() -> None:
     engine = TaggedEngine()
     batcher = Batcher(engine.run, 8)

@@ -1,0 +1,42 @@
+"""Which CPU was measured on."""
+
+from pathlib import Path
+
+_NAMED = (
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "avx512f",
+    "avx512bw",
+    "avx512vl",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_tile",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "sve",
+)
+
+
+def model() -> str:
+    return _value("model name") or "unknown"
+
+
+def instruction_sets() -> list[str]:
+    """Those of this CPU that matter to an engine."""
+    flags = set((_value("flags") or _value("Features")).split())
+    return [name for name in _NAMED if name in flags]
+
+
+def _value(key: str) -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""

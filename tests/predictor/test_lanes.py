@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.bundle import Bundle
+from predictor.engine import ENGINES
+from predictor.engine.base import Engine
+from predictor.engine.lanes import open_lane
+from tests.predictor.bundles import altered, bend_weights
+
+
+def opened(bundle: Bundle, name: str = "onnxruntime", threads: int = 2) -> Engine:
+    kind = ENGINES[name]
+    return kind.open(bundle.path / kind.artefacts["fp32"], "fp32", threads)
+
+
+def test_a_lane_answers_as_the_engine_does(bundle: Bundle) -> None:
+    engine = opened(bundle)
+    lane = open_lane(engine, bundle, ENGINES, 2, 4)
+    assert lane is not None
+    images = bundle.reference().image
+    one, other = (each.run(images, want_cam=False).probabilities for each in (engine, lane))
+    assert np.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "threads"), [("onnxruntime", 1), ("onnxruntime", 8), ("torchscript", 2)]
+)
+def test_there_is_none_where_it_is_of_no_use(bundle: Bundle, name: str, threads: int) -> None:
+    assert open_lane(opened(bundle, name, threads), bundle, ENGINES, threads, 4) is None
+
+
+def test_there_is_none_if_it_does_not_reproduce_the_reference(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    bent = altered(bundle, tmp_path / "bent", lambda files: bend_weights(files / "model.onnx"))
+    assert open_lane(opened(bundle), bent, ENGINES, 2, 4) is None
