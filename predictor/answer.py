@@ -19,6 +19,7 @@ class Answer:
         explained_class: key of the class that `cam` and `overlay` show; None without either.
         cam: float32 [h, w], >= 0, before upsampling.
         overlay: PNG.
+        sha256: of the encoded file, or of raw pixels; None unless it is wanted for the request log.
     """
 
     label: str
@@ -28,6 +29,7 @@ class Answer:
     explained_class: str | None = None
     cam: npt.NDArray[np.float32] | None = None
     overlay: bytes | None = None
+    sha256: str | None = None
 
 
 @dataclass(slots=True)
@@ -35,13 +37,15 @@ class Timings:
     """Seconds that a request spent in each stage.
 
     `queue` and `infer` are those of the image that was answered last; with several batches
-    `queue` so holds the batches before its own.
+    `queue` so holds the batches before its own. `begun` is the `time.monotonic()` at which the
+    first of them began.
     """
 
     decode_s: float = 0.0
     queue_s: float = 0.0
     infer_s: float = 0.0
     encode_s: float = 0.0
+    begun: float = 0.0
 
     def stages(self) -> dict[str, float]:
         return {
