@@ -68,7 +68,8 @@ def load(settings: Settings, metrics: Metrics) -> Served:
         threads=settings.engine_cpus,
         metrics=metrics,
     )
-    batcher = Batcher(chosen.engine.run, settings.max_batch_size, metrics.batch_size.observe)
+    metrics.selftest_timestamp.set_to_current_time()
+    batcher = Batcher(chosen.engine.run, settings.max_batch_size, metrics.batch)
     metrics.watch_queue(lambda: batcher.depth)
     speed = chosen.images_per_second(settings.max_batch_size)
     pipeline = Pipeline(
@@ -77,6 +78,8 @@ def load(settings: Settings, metrics: Metrics) -> Served:
         Admission(settings.max_queue, speed),
         settings.limits,
         settings.decoders,
+        metrics.stage,
+        hashed=settings.request_log is not None,
     )
     name = settings.model_name or bundle.manifest.name
     version = settings.model_version or source.version or bundle.digest[:12]
