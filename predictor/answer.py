@@ -21,6 +21,7 @@ class Answer:
         overlay: PNG.
         cams: float32 [K, h, w], the map of every class.
         display: PNG of the image as it was decoded, which `overlay` is drawn on.
+        sha256: of the encoded file, or of raw pixels; None unless it is wanted for the request log.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Answer:
     overlay: bytes | None = None
     cams: npt.NDArray[np.float32] | None = None
     display: bytes | None = None
+    sha256: str | None = None
 
 
 @dataclass(slots=True)
@@ -39,13 +41,15 @@ class Timings:
     """Seconds that a request spent in each stage.
 
     `queue` and `infer` are those of the image that was answered last; with several batches
-    `queue` so holds the batches before its own.
+    `queue` so holds the batches before its own. `begun` is the `time.monotonic()` at which the
+    first of them began.
     """
 
     decode_s: float = 0.0
     queue_s: float = 0.0
     infer_s: float = 0.0
     encode_s: float = 0.0
+    begun: float = 0.0
 
     def stages(self) -> dict[str, float]:
         return {

@@ -74,8 +74,12 @@ class AnswerCache:
 
     def _put(self, key: bytes, answer: Answer) -> None:
         # A view would keep the arrays of its whole batch alive.
-        cam = None if answer.cam is None else answer.cam.copy()
-        own = replace(answer, probabilities=answer.probabilities.copy(), cam=cam)
+        own = replace(
+            answer,
+            probabilities=answer.probabilities.copy(),
+            cam=None if answer.cam is None else answer.cam.copy(),
+            cams=None if answer.cams is None else answer.cams.copy(),
+        )
         size = size_of(own)
         if size > self._max_bytes:
             return
@@ -90,7 +94,8 @@ class AnswerCache:
 
 def key_of(source: Source, query: Query) -> bytes:
     """What an answer depends on: the image, and what was asked about it."""
-    asked = (query.cam, query.overlay, query.explain_class if query.explained else None)
+    explain_class = query.explain_class if query.explained else None
+    asked = (query.cam, query.overlay, query.cams, query.display, explain_class)
     shape = source.shape if isinstance(source, np.ndarray) else "encoded"
     digest = hashlib.sha256(repr((asked, shape)).encode())
     digest.update(np.ascontiguousarray(source).data if isinstance(source, np.ndarray) else source)
@@ -99,5 +104,10 @@ def key_of(source: Source, query: Query) -> bytes:
 
 def size_of(answer: Answer) -> int:
     """Bytes that an answer takes here."""
-    cam = 0 if answer.cam is None else answer.cam.nbytes
-    return _OVERHEAD_BYTES + answer.probabilities.nbytes + cam + len(answer.overlay or b"")
+    arrays = (answer.probabilities, answer.cam, answer.cams)
+    pictures = (answer.overlay, answer.display)
+    return (
+        _OVERHEAD_BYTES
+        + sum(array.nbytes for array in arrays if array is not None)
+        + sum(len(picture) for picture in pictures if picture is not None)
+    )

@@ -137,6 +137,8 @@ class Batcher:
             # After a failure of one image the others are of no use either.
             for job in jobs:
                 job.future.cancel()
+            if any(job.future.cancelled() for job in jobs):
+                self._forget(jobs)
 
     async def close(self) -> None:
         """Answer what has queued, then end the engine's threads."""
@@ -145,6 +147,14 @@ class Batcher:
             self._changed.notify_all()
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
+
+    def _forget(self, jobs: Sequence[_Job]) -> None:
+        # Their pixels must not lie in the queue until the engine comes to them: impatient clients
+        # may bring new ones faster than that.
+        with self._changed:
+            for job in jobs:
+                with suppress(ValueError):
+                    self._queue.remove(job)
 
     def _work(self) -> None:
         while (batch := self._take()) is not None:

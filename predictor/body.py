@@ -1,9 +1,10 @@
 """The request's body, never more of it than is accepted."""
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncGenerator, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, TypedDict, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -12,6 +13,7 @@ from predictor.errors import (
     ContentTypeError,
     DeadlineError,
     MalformedRequestError,
+    SlowRequestError,
     TooLargeError,
 )
 from predictor.query import is_number
@@ -19,28 +21,50 @@ from predictor.query import is_number
 T = TypeVar("T")
 
 
-async def read_body(request: Request, max_bytes: int, deadline: float) -> bytearray:
+class Bounds(TypedDict):
+    """The bounds of :func:`read_body` together."""
+
+    max_bytes: int
+    deadline: float
+    pause_s: float
+    hold: Callable[[int], None]
+
+
+async def read_body(
+    request: Request,
+    max_bytes: int,
+    deadline: float,
+    pause_s: float = math.inf,
+    hold: Callable[[int], None] | None = None,
+) -> bytearray:
     """Read the whole body.
 
     Args:
         request: whose body has not been read.
         max_bytes: most that is accepted.
         deadline: `time.monotonic()` until which it must have arrived.
+        pause_s: longest silence of the client within it.
+        hold: told the size of every chunk before it is kept; may refuse it.
 
     Raises:
         TooLargeError: by Content-Length before anything is read, else as soon as it is passed.
         ContentTypeError: the body is compressed.
         DeadlineError: it comes too slowly.
+        SlowRequestError: it stops coming.
         ClientGoneError: the client hung up before the end.
     """
     body = bytearray()
-    async for chunk in stream_body(request, max_bytes, deadline):
+    async for chunk in stream_body(request, max_bytes, deadline, pause_s, hold):
         body += chunk
     return body
 
 
 async def stream_body(
-    request: Request, max_bytes: int, deadline: float
+    request: Request,
+    max_bytes: int,
+    deadline: float,
+    pause_s: float = math.inf,
+    hold: Callable[[int], None] | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """The body's chunks; fails as :func:`read_body` does."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -52,12 +76,15 @@ async def stream_body(
     received = 0
     chunks = request.stream()
     while True:
+        left_s = deadline - time.monotonic()
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with asyncio.timeout(min(left_s, pause_s)):
                 chunk = await anext(chunks)
         except StopAsyncIteration:
             return
         except TimeoutError:
+            if pause_s < left_s:
+                raise SlowRequestError(f"nothing of the body came for {pause_s:g} s") from None
             raise DeadlineError("the request did not arrive before its deadline") from None
         except ClientDisconnect:
             raise ClientGoneError("the client hung up while sending") from None
@@ -65,6 +92,8 @@ async def stream_body(
         if received > max_bytes:
             raise _too_large(f"more than {max_bytes:,} bytes", max_bytes)
         if chunk:
+            if hold is not None:
+                hold(len(chunk))
             yield chunk
 
 

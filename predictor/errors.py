@@ -76,6 +76,34 @@ class QueueFullError(RequestError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyRequestsError(QueueFullError):
+    """More requests are open than may be."""
+
+    reason = "too_many_requests"
+
+
+class UploadsFullError(QueueFullError):
+    """The bodies of all requests together have more bytes than may be held."""
+
+    reason = "uploads_full"
+
+
+class UnauthorisedError(RequestError):
+    """The token is missing or wrong."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    code = "UNAUTHENTICATED"
+    reason = "unauthorised"
+
+
+class SlowRequestError(RequestError):
+    """The client stopped sending in the middle of its request."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    code = "DEADLINE_EXCEEDED"
+    reason = "slow"
+
+
 class NotReadyError(RequestError):
     """The model is still loading, or the server is going away."""
 
@@ -149,4 +177,6 @@ def failure_of(error: BaseException, request_id: str) -> Failure:
     headers = {}
     if isinstance(error, QueueFullError):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    elif isinstance(error, UnauthorisedError):
+        headers["www-authenticate"] = "Bearer"
     return Failure(int(error.status), error.code, error.reason, str(error), headers)

@@ -3,7 +3,7 @@
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from types import TracebackType
 
@@ -11,6 +11,8 @@ from predictor.answer import Answers
 from predictor.errors import ClientGoneError, EngineError, Failure, ItemError, failure_of
 from predictor.logs import REQUESTS, where
 from predictor.metrics import Metrics
+from predictor.records import Records
+from predictor.tracing import Tracing
 
 REQUEST_ID = "x-request-id"
 
@@ -28,14 +30,31 @@ class Journal:
     Args:
         metrics: where requests are counted.
         model: says name and version of the served model, empty while it is loading.
+        records: the request log, if there is one.
+        tracing: where requests are traced, if they are.
     """
 
-    def __init__(self, metrics: Metrics, model: Callable[[], tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        model: Callable[[], tuple[str, str]],
+        records: Records | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.metrics = metrics
         self.model = model
+        self.records = records
+        self.tracing = tracing
 
-    def open(self, protocol: str, verb: str, request_id: str | None) -> "Entry":
-        return Entry(self, protocol, verb, request_id_of(request_id))
+    def open(
+        self,
+        protocol: str,
+        verb: str,
+        request_id: str | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> "Entry":
+        """An entry for a request; its trace goes on from the one in the headers."""
+        return Entry(self, protocol, verb, request_id_of(request_id), headers or {})
 
 
 class Entry:
@@ -45,11 +64,19 @@ class Entry:
     than a cancellation is turned into `failure` and swallowed.
     """
 
-    def __init__(self, journal: Journal, protocol: str, verb: str, request_id: str) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        protocol: str,
+        verb: str,
+        request_id: str,
+        headers: Mapping[str, str],
+    ) -> None:
         self._journal = journal
         self.protocol = protocol
         self.verb = verb
         self.request_id = request_id
+        self._headers = headers
         self.answers: Answers | None = None
         self.failure: Failure | None = None
 
@@ -69,7 +96,7 @@ class Entry:
             shown = ClientGoneError("the request was cancelled") if cancelled else error
             self.failure = failure_of(shown, self.request_id)
         self._count(error)
-        self._log(error)
+        self._log(error, self._trace())
         return error is not None and not cancelled
 
     @property
@@ -79,9 +106,13 @@ class Entry:
     def _count(self, error: BaseException | None) -> None:
         metrics = self._journal.metrics
         metrics.inflight.dec()
-        metrics.requests.labels(self.protocol, self.verb, str(int(self.status))).inc()
+        name, version = self._journal.model()
+        metrics.requests.labels(self.protocol, self.verb, str(int(self.status)), version).inc()
         if self.failure is None:
             if self.answers is not None:
+                if self._journal.records is not None:
+                    request = {"request_id": self.request_id, "model": name, "version": version}
+                    self._journal.records.put(request, self.answers.answers)
                 total_s = time.monotonic() - self._started
                 metrics.answered(self.answers.answers, self.answers.timings, total_s)
         elif isinstance(error, ItemError):
@@ -89,7 +120,27 @@ class Entry:
         else:
             metrics.rejections.labels(self.failure.reason).inc()
 
-    def _log(self, error: BaseException | None) -> None:
+    def _trace(self) -> str | None:
+        if self._journal.tracing is None:
+            return None
+        name, version = self._journal.model()
+        attributes: dict[str, str | int] = {
+            "http.response.status_code": int(self.status),
+            "sightline.request_id": self.request_id,
+            "sightline.model.name": name,
+            "sightline.model.version": version,
+        }
+        if self.answers is not None:
+            attributes["sightline.images"] = len(self.answers.answers)
+        if self.failure is not None:
+            attributes["error.type"] = self.failure.reason
+        timings = None if self.answers is None else self.answers.timings
+        label = f"{self.protocol} {self.verb}"
+        return self._journal.tracing.record(
+            label, self._headers, self._started, attributes, timings
+        )
+
+    def _log(self, error: BaseException | None, trace_id: str | None) -> None:
         name, version = self._journal.model()
         data: dict[str, object] = {
             "request_id": self.request_id,
@@ -100,6 +151,8 @@ class Entry:
             "model": name,
             "version": version,
         }
+        if trace_id is not None:
+            data["trace_id"] = trace_id
         if self.answers is not None:
             data["images"] = len(self.answers.answers)
             data.update(self.answers.timings.milliseconds())

@@ -4,6 +4,7 @@ from typing import Any
 
 from kserve import Model
 
+from predictor.door import Door
 from predictor.errors import NotReadyError, UnknownModelError
 from predictor.metrics import Metrics
 from predictor.served import Served, load
@@ -21,6 +22,9 @@ class SightlineModel(Model):
         super().__init__(settings.model_name or "")
         self.settings = settings
         self.metrics = metrics
+        self.door = Door(settings)
+        metrics.upload_bytes.set_function(lambda: self.door.bytes)
+        metrics.ready.set_function(lambda: bool(self.ready))
         self.served: Served | None = None
         self.draining = False
 

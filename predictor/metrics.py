@@ -22,7 +22,7 @@ class Metrics:
         self.requests = Counter(
             "sightline_requests",
             "Inference requests, by HTTP status; a gRPC code counts as its HTTP counterpart.",
-            ["protocol", "verb", "status"],
+            ["protocol", "verb", "status", "version"],
             registry=registry,
         )
         self.stage_seconds = Histogram(
@@ -30,6 +30,12 @@ class Metrics:
             "Seconds of an answered request in a stage: decode, queue, infer, encode and total.",
             ["stage"],
             buckets=_SECONDS,
+            registry=registry,
+        )
+        self.images = Counter(
+            "sightline_images",
+            "Images that came to a stage: admitted, decoded, inferred, drawn, answered.",
+            ["stage"],
             registry=registry,
         )
         self.batch_size = Histogram(
@@ -40,6 +46,23 @@ class Metrics:
         )
         self.queue_depth = Gauge(
             "sightline_queue_depth", "Decoded images waiting for the engine.", registry=registry
+        )
+        self.upload_bytes = Gauge(
+            "sightline_upload_bytes",
+            "Bytes that the bodies of all requests hold.",
+            registry=registry,
+        )
+        self.connections = Gauge(
+            "sightline_connections", "Open HTTP connections.", registry=registry
+        )
+        self.connections_closed = Counter(
+            "sightline_connections_closed",
+            "HTTP connections closed for what their client did not do, or for their number.",
+            ["reason"],
+            registry=registry,
+        )
+        self.ready = Gauge(
+            "sightline_ready", "1 while the server is ready, else 0.", registry=registry
         )
         self.inflight = Gauge("sightline_inflight", "Requests being worked on.", registry=registry)
         self.predictions = Counter(
@@ -71,6 +94,11 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.request_log_dropped = Counter(
+            "sightline_request_log_dropped",
+            "Lines that the request log could not take or write.",
+            registry=registry,
+        )
         self.model_info = Gauge(
             "sightline_model_info",
             "1 for the model that is served.",
@@ -81,6 +109,11 @@ class Metrics:
             "sightline_selftest_passed",
             "1 if engine and artefact reproduced the reference answers at start, else 0.",
             ["engine", "precision", "device"],
+            registry=registry,
+        )
+        self.selftest_timestamp = Gauge(
+            "sightline_selftest_timestamp_seconds",
+            "When the engine that serves passed its self-test, in seconds since 1970.",
             registry=registry,
         )
         self.selftest_difference = Gauge(
@@ -107,12 +140,22 @@ class Metrics:
             registry=registry,
         )
 
+    def stage(self, stage: str) -> None:
+        """Count an image."""
+        self.images.labels(stage).inc()
+
+    def batch(self, size: int) -> None:
+        """Count a batch that the engine is given."""
+        self.batch_size.observe(size)
+        self.images.labels("inferred").inc(size)
+
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Read the queue's depth whenever it is scraped."""
         self.queue_depth.set_function(depth)
 
     def answered(self, answers: Sequence[Answer], timings: Timings, total_s: float) -> None:
         """Count an answered request's images and stages."""
+        self.images.labels("answered").inc(len(answers))
         for answer in answers:
             self.predictions.labels(answer.label, answer.risk).inc()
             self.confidence.observe(answer.confidence)

@@ -4,10 +4,11 @@ Every stage drops work whose request has ended, and no request can make another 
 """
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -33,6 +34,7 @@ T = TypeVar("T")
 class _Prepared(NamedTuple):
     pixels: Pixels
     display: Pixels | None
+    sha256: str | None
 
 
 class Pipeline:
@@ -45,6 +47,8 @@ class Pipeline:
         limits: bounds on one image.
         threads: how many images are decoded or drawn at once.
         cache: answers to images that came before; None keeps none.
+        on_stage: told of every image that is admitted, decoded or drawn; by whichever thread.
+        hashed: whether answers carry the hash of their image.
     """
 
     def __init__(
@@ -55,6 +59,8 @@ class Pipeline:
         limits: ImageLimits,
         threads: int,
         cache: AnswerCache | None = None,
+        on_stage: Callable[[str], object] = lambda _: None,
+        hashed: bool = False,
     ) -> None:
         self._manifest = manifest
         self._severities = [info.severity for info in manifest.classes]
@@ -63,6 +69,8 @@ class Pipeline:
         self._admission = admission
         self._limits = limits
         self._cache = cache
+        self._on_stage = on_stage
+        self._hashed = hashed
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="image")
         # Of its own, so that a request can be refused while images queue for the others; and one
         # is enough, for parsing holds the interpreter's lock.
@@ -85,15 +93,12 @@ class Pipeline:
         """
         self.require_room()
         with self._admission.admit(len(query.images)):
-            try:
-                async with asyncio.timeout(deadline - time.monotonic()):
-                    if self._cache is None:
-                        return await self._answer(query, deadline)
-                    return await self._cache.answers(
-                        query, self._in_thread, lambda: self._answer(query, deadline)
-                    )
-            except TimeoutError:
-                raise DeadlineError("the request's deadline passed while it was answered") from None
+            if self._cache is None:
+                return await _before(deadline, self._answer(query, deadline))
+            known = self._cache.answers(
+                query, self._in_thread, lambda: self._answer(query, deadline)
+            )
+            return await _before(deadline, known)
 
     def require_room(self) -> None:
         """Refuse a request that could not be admitted, before any work is put into it.
@@ -107,9 +112,13 @@ class Pipeline:
         with self._admission.admit(1):
             pass
 
-    async def parse(self, work: Callable[[], T]) -> T:
-        """Parse a large request without holding up the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._parser, work)
+    async def parse(self, work: Callable[[], T], deadline: float) -> T:
+        """Parse a large request without holding up the event loop.
+
+        Raises:
+            DeadlineError: the deadline has passed.
+        """
+        return await _before(deadline, _in_pool(self._parser, work))
 
     async def close(self) -> None:
         """Take no more, answer what waits for the engine, and free the threads."""
@@ -119,11 +128,13 @@ class Pipeline:
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await _in_pool(self._threads, work)
 
     async def _answer(self, query: Query, deadline: float) -> Answers:
-        timings = Timings()
         started = time.monotonic()
+        timings = Timings(begun=started)
+        for _ in query.images:
+            self._on_stage("admitted")
         prepared = await self._prepare(query)
         timings.decode_s = time.monotonic() - started
         outputs = await self._batcher.submit(
@@ -141,7 +152,8 @@ class Pipeline:
             return lambda: self._read(source, query.pictured)
 
         results = await asyncio.gather(
-            *(self._in_thread(work(source)) for source in query.images), return_exceptions=True
+            *(_in_pool(self._threads, work(source)) for source in query.images),
+            return_exceptions=True,
         )
         prepared: list[_Prepared] = []
         for index, result in enumerate(results):
@@ -155,11 +167,20 @@ class Pipeline:
     def _read(self, source: Source, pictured: bool) -> _Prepared:
         rule = self._manifest.decode
         display_px = DISPLAY_PX if pictured else None
+        self._on_stage("decoded")
         if not isinstance(source, np.ndarray):
             decoded: Decoded = decode(source, rule, self._limits, display_px=display_px)
-            return _Prepared(decoded.pixels, decoded.display)
+            return _Prepared(decoded.pixels, decoded.display, self._hash(source))
         pixels = np.ascontiguousarray(source)
-        return _Prepared(resize_pixels(pixels, rule), fit(pixels) if pictured else None)
+        display = fit(pixels) if pictured else None
+        return _Prepared(resize_pixels(pixels, rule), display, self._hash(pixels))
+
+    def _hash(self, content: Source) -> str | None:
+        if not self._hashed:
+            return None
+        return hashlib.sha256(
+            content.data if isinstance(content, np.ndarray) else content
+        ).hexdigest()
 
     async def _conclude(
         self, query: Query, prepared: Sequence[_Prepared], outputs: Sequence[ImageOutput]
@@ -173,7 +194,7 @@ class Pipeline:
             return lambda: self._conclude_one(query, one, output)
 
         return await asyncio.gather(
-            *(self._in_thread(work(*pair)) for pair in zip(prepared, outputs, strict=True))
+            *(_in_pool(self._threads, work(*pair)) for pair in zip(prepared, outputs, strict=True))
         )
 
     def _conclude_one(self, query: Query, prepared: _Prepared, output: ImageOutput) -> Answer:
@@ -184,6 +205,7 @@ class Pipeline:
             explained, chosen = self._keys[index], output.cam[index]
             cam = chosen if query.cam else None
             if query.overlay and prepared.display is not None:
+                self._on_stage("drawn")
                 overlay = overlay_png(prepared.display, chosen)
         if query.display and prepared.display is not None:
             display = encode_png(prepared.display)
@@ -197,7 +219,34 @@ class Pipeline:
             overlay=overlay,
             cams=output.cam if query.cams else None,
             display=display,
+            sha256=prepared.sha256,
         )
+
+
+async def _before(deadline: float, work: Coroutine[Any, Any, T]) -> T:
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        work.close()
+        raise DeadlineError("the request's deadline passed before it was begun")
+    try:
+        async with asyncio.timeout(left_s):
+            return await work
+    except TimeoutError:
+        raise DeadlineError("the request's deadline passed while it was answered") from None
+
+
+async def _in_pool(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    # A pool skips work that was cancelled before it began, but keeps it until a thread comes to
+    # it: what it holds, an image among it, has to go at once.
+    held = [work]
+
+    def begin() -> T:
+        return held.pop()()
+
+    try:
+        return await asyncio.get_running_loop().run_in_executor(pool, begin)
+    finally:
+        held.clear()
 
 
 def fit(pixels: Pixels, longest_px: int = DISPLAY_PX) -> Pixels:

@@ -85,10 +85,11 @@ def load(settings: Settings, metrics: Metrics) -> Served:
     batcher = Batcher(
         chosen.engine.run,
         settings.max_batch_size,
-        metrics.batch_size.observe,
+        metrics.batch,
         None if lane is None else lane.run,
         lanes=threads,
     )
+    metrics.selftest_timestamp.set_to_current_time()
     metrics.watch_queue(lambda: batcher.depth)
     speed = chosen.images_per_second(settings.max_batch_size)
     pipeline = Pipeline(
@@ -98,6 +99,8 @@ def load(settings: Settings, metrics: Metrics) -> Served:
         settings.limits,
         settings.decoders,
         AnswerCache(settings.answer_cache_bytes, metrics) if settings.answer_cache_bytes else None,
+        metrics.stage,
+        hashed=settings.request_log is not None,
     )
     name = settings.model_name or bundle.manifest.name
     version = settings.model_version or source.version or bundle.digest[:12]

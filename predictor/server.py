@@ -1,23 +1,32 @@
 """KServe's server around one model, and a shutdown that loses nothing.
 
 The sockets open before the model is loaded, so liveness is true from the beginning and readiness
-tells the truth. On SIGTERM the model stops being ready, no new connection is accepted, whatever
-has been accepted is answered, and the process ends with 0.
+tells the truth. On SIGTERM the model stops being ready, but for a grace period new requests are
+still answered: gateways and kube-proxies hear of the pod's end later than the pod does. Then no
+new connection is accepted, whatever has been accepted is answered, and the process ends with 0. A
+second signal cuts the grace period short, and so does SIGINT, which a person at a terminal sends.
 """
 
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 from kserve.model_server import ModelServer
 
+from predictor.connection import Connections
 from predictor.journal import Journal
 from predictor.lifecycle import SightlineModel
+from predictor.metrics import Metrics
+from predictor.records import Records
 from predictor.routes import Routes
 from predictor.servicer import SightlineServicer
+from predictor.settings import Settings
+from predictor.tracing import tracing_of
 from predictor.transport import GrpcServer, RestServer
 
 LOGGER = logging.getLogger("sightline.server")
@@ -43,9 +52,19 @@ class SightlineServer(ModelServer):
         Raises:
             SightlineError: a port is taken, or the model cannot be loaded.
         """
-        journal = Journal(model.metrics, model.identity)
+        settings, metrics = model.settings, model.metrics
+        records = _records(settings, metrics)
+        tracing = tracing_of(os.environ)
+        journal = Journal(metrics, model.identity, records, tracing)
+        connections = Connections(
+            settings.max_connections,
+            settings.client_timeout_s,
+            lambda reason: metrics.connections_closed.labels(reason).inc(),
+        )
+        metrics.connections.set_function(lambda: connections.open)
         rest = RestServer(
             Routes(model, journal),
+            connections,
             http_port=self.http_port,
             data_plane=self.dataplane,
             model_repository_extension=self.model_repository_extension,
@@ -60,18 +79,32 @@ class SightlineServer(ModelServer):
             self.grpc_port,
             self._grpc_max_bytes,
             self.grace_period,
+            # Those that the door refuses need a moment too.
+            2 * settings.max_requests,
+            settings.client_timeout_s,
         )
-        with asyncio.Runner(loop_factory=rest.config.get_loop_factory()) as runner:
-            runner.run(self._serve_until_stopped(model, rest, grpc))
+        try:
+            with asyncio.Runner(loop_factory=rest.config.get_loop_factory()) as runner:
+                runner.run(self._serve_until_stopped(model, rest, grpc))
+        finally:
+            for sink in (records, tracing):
+                if sink is not None:
+                    sink.close()
 
     async def _serve_until_stopped(
         self, model: SightlineModel, rest: RestServer, grpc: GrpcServer
     ) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_quietly)
-        stop = asyncio.Event()
+        stop, hurry = asyncio.Event(), asyncio.Event()
+
+        def on_signal(number: signal.Signals) -> None:
+            if stop.is_set() or number == signal.SIGINT:
+                hurry.set()
+            stop.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, on_signal, number)
         if self.enable_grpc:
             await grpc.start(self.max_threads)
         http = asyncio.create_task(rest.start())
@@ -80,6 +113,11 @@ class SightlineServer(ModelServer):
         try:
             await _until(stop, http, asyncio.create_task(self._load(model)))
             await _until(stop, http)
+            if model.ready:
+                model.stop()
+                grace_s = model.settings.drain_grace_s
+                LOGGER.info("draining", extra={"data": {"grace_s": grace_s}})
+                await _until(hurry, http, asyncio.create_task(asyncio.sleep(grace_s)))
         finally:
             LOGGER.info("stopping")
             model.stop()
@@ -109,6 +147,17 @@ class SightlineServer(ModelServer):
         threading.Thread(target=work, name=LOADER, daemon=True).start()
         await loaded
         self.register_model(model)
+
+
+def _records(settings: Settings, metrics: Metrics) -> Records | None:
+    if settings.request_log is None:
+        return None
+    return Records(
+        Path(settings.request_log),
+        settings.request_log_max_bytes,
+        settings.request_log_files,
+        metrics.request_log_dropped.inc,
+    )
 
 
 async def _until(stop: asyncio.Event, http: asyncio.Task[None], *work: asyncio.Task[None]) -> None:

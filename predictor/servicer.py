@@ -1,6 +1,5 @@
 """The V2 protocol's gRPC service."""
 
-import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
@@ -8,6 +7,7 @@ import grpc
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceServicer
 
+from predictor.door import Visit
 from predictor.errors import Failure, RequestError, UnknownRouteError, failure_of
 from predictor.journal import REQUEST_ID, Journal
 from predictor.lifecycle import SightlineModel
@@ -39,7 +39,8 @@ class SightlineServicer(GRPCInferenceServiceServicer):
     async def ServerReady(self, _request: Any, _context: Any) -> Any:  # noqa: N802
         return pb.ServerReadyResponse(ready=self._model.ready)
 
-    async def ServerMetadata(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+    async def ServerMetadata(self, _request: Any, context: Any) -> Any:  # noqa: N802
+        await _checked(context, lambda: self._model.door.authorise(_metadata(context)))
         return pb.ServerMetadataResponse(**server_metadata())
 
     async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -47,6 +48,7 @@ class SightlineServicer(GRPCInferenceServiceServicer):
         return pb.ModelReadyResponse(ready=self._model.ready)
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await _checked(context, lambda: self._model.door.authorise(_metadata(context)))
         served = await _checked(context, lambda: self._model.require(request.name, request.version))
         return protocol.build_metadata(served.metadata)
 
@@ -57,13 +59,19 @@ class SightlineServicer(GRPCInferenceServiceServicer):
         await _checked(context, _no_repository)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
-        metadata = dict(context.invocation_metadata() or ())
-        with self._journal.open("grpc", "infer", metadata.get(REQUEST_ID)) as entry:
-            deadline = self._deadline(context)
+        metadata = _metadata(context)
+        with (
+            self._journal.open("grpc", "infer", metadata.get(REQUEST_ID), metadata) as entry,
+            self._model.door.enter(metadata) as visit,
+        ):
+            visit.within(context.time_remaining())
+            # The message is here already; it counts like those that come over HTTP.
+            visit.hold(request.ByteSize())
             served = self._model.require(request.model_name, request.model_version)
             served.pipeline.require_room()
-            parsed = await _parse(request, served)
-            entry.answers = await served.pipeline.answer(parsed.query, deadline)
+            parsed = await _parse(request, served, visit)
+            visit.within(parsed.timeout_s)
+            entry.answers = await served.pipeline.answer(parsed.query, visit.deadline)
             response = protocol.build(parsed, entry.answers, served.name, served.version)
         trailing = ((REQUEST_ID, entry.request_id),)
         if entry.failure is not None:
@@ -71,16 +79,17 @@ class SightlineServicer(GRPCInferenceServiceServicer):
         context.set_trailing_metadata(trailing)
         return response
 
-    def _deadline(self, context: Any) -> float:
-        timeout_s = self._model.settings.timeout_s
-        client_s = context.time_remaining()
-        return time.monotonic() + (timeout_s if client_s is None else min(timeout_s, client_s))
+
+def _metadata(context: Any) -> dict[str, str]:
+    return dict(context.invocation_metadata() or ())
 
 
-async def _parse(request: Any, served: Served) -> InferRequest:
+async def _parse(request: Any, served: Served, visit: Visit) -> InferRequest:
     if request.ByteSize() < _INLINE_BYTES:
         return protocol.parse(request, served.contract)
-    return await served.pipeline.parse(lambda: protocol.parse(request, served.contract))
+    return await served.pipeline.parse(
+        lambda: protocol.parse(request, served.contract), visit.deadline
+    )
 
 
 async def _checked(context: Any, work: Callable[[], T]) -> T:

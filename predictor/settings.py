@@ -71,6 +71,32 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(
         default=32 * MIB, ge=1024, le=1024 * MIB, description="most bytes of a request"
     )
+    max_upload_bytes: int | None = Field(
+        default=None,
+        ge=1024,
+        description="most bytes that the bodies of all requests hold at once; 8 times "
+        "max_body_bytes if nothing is said",
+    )
+    max_requests: int = Field(
+        default=1024, ge=1, le=100_000, description="most requests being read and worked on"
+    )
+    max_connections: int = Field(
+        default=2048, ge=2, le=1_000_000, description="most open HTTP connections"
+    )
+    client_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=3600,
+        description="seconds that a client may take for the head of a request, and pause within "
+        "its body or within taking the answer",
+    )
+    drain_grace_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=600,
+        description="seconds after SIGTERM in which new requests are still answered, while "
+        "readiness is false already",
+    )
     max_pixels: int = Field(
         default=DEFAULT_LIMITS.max_pixels, ge=64, description="most pixels of one image"
     )
@@ -89,6 +115,25 @@ class Settings(BaseModel):
     page: bool = Field(
         default=True, description="true or false: whether a browser gets a page at /"
     )
+    token_file: str | None = Field(
+        default=None,
+        description="file of the tokens, one a line, that open inference and metadata through "
+        "the header Authorization: Bearer; nobody is asked if nothing is said",
+    )
+    request_log: str | None = Field(
+        default=None,
+        description="file of JSON lines with hash and answer of every image; none if nothing is "
+        "said",
+    )
+    request_log_max_bytes: int = Field(
+        default=64 * MIB, ge=4096, description="size at which the request log is rotated"
+    )
+    request_log_files: int = Field(
+        default=4,
+        ge=1,
+        le=1000,
+        description="most files of the request log, the current among them",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning, error"
     )
@@ -103,11 +148,20 @@ class Settings(BaseModel):
                 f"max_images is {self.max_images}, more than max_queue, {self.max_queue}: "
                 "such a request could never be admitted"
             )
+        if self.upload_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_upload_bytes is {self.upload_bytes}, less than max_body_bytes, "
+                f"{self.max_body_bytes}: such a request could never be read"
+            )
         return self
 
     @property
     def images_per_request(self) -> int:
         return min(64, self.max_queue) if self.max_images is None else self.max_images
+
+    @property
+    def upload_bytes(self) -> int:
+        return self.max_upload_bytes or 8 * self.max_body_bytes
 
     @property
     def decoders(self) -> int:

@@ -1,6 +1,7 @@
 """The two listeners: KServe's REST and gRPC servers with our routes and our service."""
 
 import contextlib
+import math
 import socket
 from collections.abc import Iterator
 from concurrent import futures
@@ -13,12 +14,18 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
 from kserve.protocol.rest.server import RESTServer, _RefreshingServer, metrics_handler
 from starlette.exceptions import HTTPException
 
+from predictor.connection import Connections
 from predictor.errors import StartError
 from predictor.routes import Routes, http_error, internal_error
 from predictor.servicer import SightlineServicer
 
 APP = "kserve.model_server:app"
 BACKLOG = 2048
+
+# A gRPC connection is asked whether anybody is there, and closed when it has had no call for long;
+# clients open another one by themselves.
+_KEEPALIVE_MS = 60_000
+_IDLE_MS = 300_000
 
 
 class _HttpServer(_RefreshingServer):
@@ -35,9 +42,14 @@ class RestServer(RESTServer):
     and two log lines per request.
     """
 
-    def __init__(self, routes: Routes, http_port: int, **options: Any) -> None:
+    def __init__(
+        self, routes: Routes, connections: Connections, http_port: int, **options: Any
+    ) -> None:
         super().__init__(APP, http_port=http_port, **options)
         self.config.access_log = False
+        self.config.http = connections.make  # type: ignore[assignment]
+        # Nothing here is a WebSocket; one would take its connection out of our bounds.
+        self.config.ws = "none"
         if self.config.is_ssl:
             _load_certificate(self.config)
         self._server = _HttpServer(self.config)
@@ -77,15 +89,26 @@ class GrpcServer:
         port: to listen at.
         max_bytes: of a message, either way.
         grace_s: how long what was accepted may take after :meth:`stop`.
+        max_calls: how many calls may be open, those that still arrive among them.
+        client_timeout_s: how long a new connection may take to say hello, and a silent one to
+            answer whether it is still there.
     """
 
     def __init__(
-        self, servicer: SightlineServicer, port: int, max_bytes: tuple[int, int], grace_s: float
+        self,
+        servicer: SightlineServicer,
+        port: int,
+        max_bytes: tuple[int, int],
+        grace_s: float,
+        max_calls: int | None = None,
+        client_timeout_s: float = 10.0,
     ) -> None:
         self._servicer = servicer
         self._port = port
         self._max_bytes = max_bytes
         self._grace_s = grace_s
+        self._max_calls = max_calls
+        self._client_timeout_ms = math.ceil(1e3 * client_timeout_s)
         self._server: Any = None
 
     async def start(self, max_workers: int) -> None:
@@ -100,9 +123,13 @@ class GrpcServer:
             ("grpc.max_send_message_length", sent),
             # Else a second server on the port would silently share it.
             ("grpc.so_reuseport", 0),
+            ("grpc.server_handshake_timeout_ms", self._client_timeout_ms),
+            ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+            ("grpc.keepalive_timeout_ms", self._client_timeout_ms),
+            ("grpc.max_connection_idle_ms", _IDLE_MS),
         ]
         pool = futures.ThreadPoolExecutor(max_workers, thread_name_prefix="grpc")
-        server = aio.server(pool, options=options)
+        server = aio.server(pool, options=options, maximum_concurrent_rpcs=self._max_calls)
         add_GRPCInferenceServiceServicer_to_server(self._servicer, server)  # type: ignore[no-untyped-call]
         try:
             server.add_insecure_port(f"[::]:{self._port}")

@@ -118,7 +118,11 @@ def _server(
     command = [sys.executable, "-m", "predictor"]
     command += ["--bundle", f"models:/{release.model_name}@{release.alias}"]
     command += ["--http_port", str(http_port), "--grpc_port", str(grpc_port)]
-    environment = os.environ | {"MLFLOW_TRACKING_URI": release.tracking_uri}
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": release.tracking_uri,
+        # No gateway has to hear of this server's end.
+        "SIGHTLINE_DRAIN_GRACE_S": "0",
+    }
     with _stage("serve", seconds, console), log.open("wb") as output:
         process = subprocess.Popen(
             command, env=environment, stdout=output, stderr=subprocess.STDOUT

@@ -9,6 +9,7 @@ from typing import Any
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 from predictor.answer import Answers
+from predictor.deadline import PARAMETER, parameter_timeout_s
 from predictor.errors import MalformedRequestError
 from predictor.protocol.tensors import (
     BASE64,
@@ -40,7 +41,8 @@ def parse(message: pb.ModelInferRequest, contract: Contract) -> InferRequest:
     images = _images(message, contract)
     parameters = _parameters(message.parameters)
     query = make_query(images, names, parameters.get("explain_class"), contract)
-    return InferRequest(message.id or None, query, names, frozenset(names))
+    timeout_s = parameter_timeout_s(parameters.get(PARAMETER))
+    return InferRequest(message.id or None, query, names, frozenset(names), timeout_s)
 
 
 def build(

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from predictor.answer import Answers
+from predictor.deadline import PARAMETER, parameter_timeout_s
 from predictor.errors import MalformedRequestError
 from predictor.protocol.tensors import (
     BASE64,
@@ -45,12 +46,14 @@ class InferRequest:
         query: what is asked.
         outputs: names, in the order of the answer.
         binary: names of those that are sent as binary.
+        timeout_s: how long the client waits for the answer, if it says so.
     """
 
     id: str | None
     query: Query
     outputs: tuple[str, ...]
     binary: frozenset[str]
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,9 @@ def parse(body: Body, header_length: str | None, contract: Contract) -> InferReq
     request_id = document.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise MalformedRequestError("id is not a string")
-    return InferRequest(request_id, query, names, _binary(requested, names, parameters))
+    binary = _binary(requested, names, parameters)
+    timeout_s = parameter_timeout_s(parameters.get(PARAMETER))
+    return InferRequest(request_id, query, names, binary, timeout_s)
 
 
 def build(

@@ -38,7 +38,12 @@ class RunningServer:
         self.process = subprocess.Popen(
             [sys.executable, *launcher, *arguments, *flags],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "SIGHTLINE_DRAIN_GRACE_S": "0",
+                **(environment or {}),
+            },
             stdout=self._log,
             stderr=self._log,
         )
@@ -101,6 +106,14 @@ async def eventually(client: httpx.AsyncClient, path: str, *texts: str) -> None:
             return
         await asyncio.sleep(0.02)
     raise AssertionError(found)
+
+
+def sample(server: RunningServer, name: str) -> float:
+    """A value of `/metrics`; 0 if there is none yet."""
+    for line in httpx.get(server.url + "/metrics", timeout=60.0).text.splitlines():
+        if line.startswith(name + " "):
+            return float(line.rpartition(" ")[2])
+    return 0.0
 
 
 def stub_of(channel: Any) -> GRPCInferenceServiceStub:

@@ -1,6 +1,8 @@
 import asyncio
+import gc
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -211,6 +213,27 @@ async def test_a_request_cancelled_while_it_runs_leaves_its_batch_mates_alone() 
     await first
     assert int((await stays)[0].probabilities[0]) == 2
     await batcher.close()
+
+
+async def test_the_pixels_of_a_cancelled_request_leave_the_queue_before_the_engine_comes() -> None:
+    engine = TaggedEngine()
+    batcher = Batcher(engine.run, 8)
+    first = await busy(engine, batcher)
+    images = [tagged(tag) for tag in range(5)]
+    watched = [weakref.ref(each) for each in images]
+    task = asyncio.create_task(batcher.submit(images, want_cam=False, deadline=deadline()))
+    del images
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    del task
+    await asyncio.sleep(0.01)
+    gc.collect()
+    assert not [True for each in watched if each() is not None]
+    engine.gate.set()
+    await first
+    await batcher.close()
+    assert engine.seen == [60000]
 
 
 async def test_an_expired_image_is_dropped_before_it_is_computed() -> None:

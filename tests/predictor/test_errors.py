@@ -16,8 +16,12 @@ CASES: list[tuple[RequestError, int, str, str]] = [
     (errors.UnknownModelError("m"), 404, "NOT_FOUND", "unknown_model"),
     (errors.UnknownRouteError("m"), 404, "UNIMPLEMENTED", "unknown_route"),
     (errors.TooLargeError("m"), 413, "INVALID_ARGUMENT", "too_large"),
+    (errors.UnauthorisedError("m"), 401, "UNAUTHENTICATED", "unauthorised"),
+    (errors.SlowRequestError("m"), 408, "DEADLINE_EXCEEDED", "slow"),
     (errors.ContentTypeError("m"), 415, "INVALID_ARGUMENT", "content_type"),
     (errors.QueueFullError("m"), 429, "RESOURCE_EXHAUSTED", "queue_full"),
+    (errors.TooManyRequestsError("m"), 429, "RESOURCE_EXHAUSTED", "too_many_requests"),
+    (errors.UploadsFullError("m"), 429, "RESOURCE_EXHAUSTED", "uploads_full"),
     (errors.ClientGoneError("m"), 499, "CANCELLED", "client_gone"),
     (errors.NotReadyError("m"), 503, "UNAVAILABLE", "not_ready"),
     (errors.DeadlineError("m"), 504, "DEADLINE_EXCEEDED", "deadline"),
@@ -36,7 +40,8 @@ def test_every_error_has_a_status_a_code_and_a_reason(
 
 def test_every_kind_of_request_error_is_covered() -> None:
     covered = {type(error) for error, *_ in CASES} | {ItemError, errors.EngineError}
-    assert set(RequestError.__subclasses__()) == covered
+    kinds = {*RequestError.__subclasses__(), *errors.QueueFullError.__subclasses__()}
+    assert kinds == covered
 
 
 @pytest.mark.parametrize(

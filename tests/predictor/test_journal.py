@@ -49,7 +49,7 @@ def test_an_answered_request_is_one_line_and_counted(
         "decode_ms": 1.0, "queue_ms": 2.0, "infer_ms": 3.0, "encode_ms": 4.0,
     }  # fmt: skip
     get = registry.get_sample_value
-    labels = {"protocol": "v2", "verb": "infer", "status": "200"}
+    labels = {"protocol": "v2", "verb": "infer", "status": "200", "version": "7"}
     assert get("sightline_requests_total", labels) == 1.0
     assert get("sightline_inflight") == 0.0
     risk = {"class": "nodule", "risk": "Indeterminate"}
@@ -82,7 +82,7 @@ def test_a_rejection_is_counted_by_reason(journal: Journal, registry: CollectorR
     assert entry.status == 429
     get = registry.get_sample_value
     assert get("sightline_rejections_total", {"reason": "queue_full"}) == 1.0
-    labels = {"protocol": "grpc", "verb": "infer", "status": "429"}
+    labels = {"protocol": "grpc", "verb": "infer", "status": "429", "version": "7"}
     assert get("sightline_requests_total", labels) == 1.0
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -237,3 +238,92 @@ run()
             assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
         server.terminate()
         assert server.wait() == 0
+
+
+class Load:
+    """Clients that ask again and again until the server says that it is not ready any more."""
+
+    def __init__(self, server: RunningServer) -> None:
+        self.server = server
+        self.stop = asyncio.Event()
+        self.answered = 0
+        self.failures: list[str] = []
+        self.image = png(phantoms(1)[0])
+
+    async def watch(self) -> None:
+        async with httpx.AsyncClient(base_url=self.server.url, timeout=60.0) as client:
+            while (await client.get("/v2/health/ready")).status_code == 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        # A gateway hears of it a little later.
+        await asyncio.sleep(0.2)
+        self.stop.set()
+
+    async def rest(self, keep_alive: bool) -> None:
+        headers = {"content-type": "image/png"}
+        while not self.stop.is_set():
+            async with httpx.AsyncClient(base_url=self.server.url, timeout=60.0) as client:
+                while not self.stop.is_set():
+                    await self._one(
+                        client.post("/v1/models/tiny:predict", content=self.image, headers=headers)
+                    )
+                    if not keep_alive:
+                        break
+
+    async def rpc(self) -> None:
+        message = pb.ModelInferRequest(model_name="tiny")
+        tensor = message.inputs.add(name="image", datatype="BYTES", shape=[1])
+        tensor.contents.bytes_contents.append(self.image)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.server.grpc_port}") as channel:
+            while not self.stop.is_set():
+                await self._one(stub_of(channel).ModelInfer(message))
+
+    async def _one(self, call: Any) -> None:
+        try:
+            answer = await call
+        except (httpx.HTTPError, grpc.aio.AioRpcError) as error:
+            self.failures.append(repr(error))
+            return
+        if isinstance(answer, httpx.Response) and answer.status_code != 200:
+            self.failures.append(answer.text)
+        self.answered += 1
+
+
+async def test_sigterm_under_load_loses_nothing(bundle: Bundle) -> None:
+    arguments = ["--bundle", str(bundle.path), "--engine", "onnxruntime"]
+    with RunningServer(arguments, {"SIGHTLINE_DRAIN_GRACE_S": "1.5"}) as server:
+        server.wait_until_ready()
+        load = Load(server)
+        clients = [load.rest(True) for _ in range(4)] + [load.rest(False) for _ in range(3)]
+        tasks = [asyncio.create_task(each) for each in (*clients, load.rpc(), load.rpc())]
+        watcher = asyncio.create_task(load.watch())
+        while load.answered < 100:  # noqa: ASYNC110 - nobody is there to set an event
+            await asyncio.sleep(0.01)
+        server.terminate()
+        await asyncio.gather(watcher, *tasks)
+        assert load.failures == []
+        assert await asyncio.to_thread(server.wait) == 0
+        events = [entry["event"] for entry in server.log_entries()]
+        assert events[-1] == "stopped"
+        statuses = {e["status"] for e in server.log_entries() if e["event"] == "request"}
+        assert statuses == {200}
+        assert events.count("request") == load.answered
+        assert events[events.index("draining") :].count("request") > 0, "new ones were answered"
+
+
+async def test_in_the_grace_period_connections_are_closed_after_their_answer(
+    bundle: Bundle,
+) -> None:
+    arguments = ["--bundle", str(bundle.path), "--engine", "onnxruntime"]
+    with RunningServer(arguments, {"SIGHTLINE_DRAIN_GRACE_S": "60"}) as server:
+        server.wait_until_ready()
+        async with httpx.AsyncClient(base_url=server.url, timeout=60.0) as client:
+            assert "connection" not in (await client.get("/v2/models/tiny")).headers
+            server.terminate()
+            await asyncio.to_thread(server.wait_for_log, "draining")
+            assert (await client.get("/v2/health/ready")).status_code == 503
+            assert (await client.get("/v2/health/live")).status_code == 200
+            answer = await client.get("/v2/models/tiny")
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+            assert "sightline_ready 0.0" in (await client.get("/metrics")).text
+        server.terminate()
+        assert await asyncio.to_thread(server.wait) == 0, "a second signal ends the minute"

@@ -1,8 +1,13 @@
 import asyncio
+import gc
+import hashlib
 import io
+import itertools
 import threading
 import time
-from collections.abc import AsyncIterator
+import weakref
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +17,7 @@ from PIL import Image
 
 from model.bundle import Bundle
 from model.image import Decoded, ImageLimits, decode
+from predictor import pipeline
 from predictor.admission import Admission
 from predictor.batcher import Batcher
 from predictor.engine import ENGINES
@@ -44,11 +50,16 @@ class Held:
 
 
 class House:
-    def __init__(self, bundle: Bundle, max_images: int = 16) -> None:
+    def __init__(self, bundle: Bundle, max_images: int = 16, **options: Any) -> None:
         self.held = Held(ENGINES["onnxruntime"].open(bundle.path / "model.onnx", "fp32", 1))
         self.admission = Admission(max_images, images_per_second=4.0)
         self.pipeline = Pipeline(
-            bundle.manifest, Batcher(self.held.run, 4), self.admission, ImageLimits(), threads=2
+            bundle.manifest,
+            Batcher(self.held.run, 4),
+            self.admission,
+            ImageLimits(),
+            threads=2,
+            **options,
         )
 
 
@@ -255,3 +266,167 @@ def test_large_pixels_are_shrunk_for_display_and_small_ones_kept() -> None:
     assert fit(small) is small
     assert fit(np.zeros((100, 2048, 3), np.uint8)).shape == (25, 512, 3)
     assert fit(np.zeros((4000, 8, 3), np.uint8)).shape == (512, 1, 3)
+
+
+class Gate:
+    """Holds every call of a function until it is opened, and counts those that began."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.opened = threading.Event()
+        self.began = 0
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.began += 1
+        # A failed test must not leave a thread that is never let go.
+        self.opened.wait(LATER)
+        return self._function(*arguments, **options)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LATER / 4
+    for _ in itertools.takewhile(lambda _: time.monotonic() < end, itertools.count()):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it did not come about")
+
+
+async def give_up(tasks: Sequence["asyncio.Task[Any]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("stage", ["resize_pixels", "overlay_png"])
+async def test_what_waits_for_a_thread_is_dropped_with_its_request_and_forgotten_at_once(
+    house: House,
+    pictures: npt.NDArray[np.uint8],
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+) -> None:
+    gate = Gate(getattr(pipeline, stage))
+    monkeypatch.setattr(pipeline, stage, gate)
+    images: list[Any] = [np.kron(pictures[0], np.ones((2, 2, 1), np.uint8)) for _ in range(16)]
+    watched = [weakref.ref(each) for each in images]
+    tasks = [
+        asyncio.create_task(house.pipeline.answer(Query([each], overlay=True), deadline()))
+        for each in images
+    ]
+    images.clear()
+    # Two threads: two are held in the stage, and the others wait for a thread.
+    await until(lambda: gate.began == 2)
+    await asyncio.sleep(0.05)
+    await give_up(tasks)
+    tasks.clear()
+    # Only what a thread is busy with may be left.
+    await until(lambda: gc.collect() >= 0 and sum(each() is not None for each in watched) <= 2)
+    assert house.admission.images == 0
+    gate.opened.set()
+    await house.pipeline.answer(Query([pictures[0]], overlay=True), deadline())
+    assert gate.began == 3
+
+
+async def test_a_parse_that_waits_is_dropped_with_its_request(house: House) -> None:
+    gate = Gate(lambda: "parsed")
+    waiting = [
+        asyncio.create_task(house.pipeline.parse(lambda: gate(), deadline())) for _ in range(9)
+    ]
+    await until(lambda: gate.began == 1)
+    await give_up(waiting)
+    gate.opened.set()
+    assert await house.pipeline.parse(lambda: gate(), deadline()) == "parsed"
+    assert gate.began == 2
+
+
+async def test_nothing_is_begun_after_the_deadline(
+    house: House, pictures: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(decode)
+    monkeypatch.setattr(pipeline, "decode", gate)
+    with pytest.raises(DeadlineError, match="before it was begun"):
+        await house.pipeline.answer(Query([png(pictures[0])]), time.monotonic() - 0.001)
+    late = [
+        asyncio.create_task(
+            house.pipeline.answer(Query([png(pictures[0])]), time.monotonic() + 0.05)
+        )
+        for _ in range(8)
+    ]
+    for result in await asyncio.gather(*late, return_exceptions=True):
+        assert isinstance(result, DeadlineError)
+    gate.opened.set()
+    await house.pipeline.answer(Query([png(pictures[0])]), deadline())
+    assert gate.began == 3, "two were in a thread already when their time was over"
+
+
+async def test_stages_are_counted_as_images_come_to_them(
+    bundle: Bundle, pictures: npt.NDArray[np.uint8]
+) -> None:
+    counts: Counter[str] = Counter()
+    house = House(bundle, on_stage=lambda stage: counts.update([stage]))
+    await house.pipeline.answer(Query([png(each) for each in pictures], overlay=True), deadline())
+    with pytest.raises(ItemError):
+        await house.pipeline.answer(Query([png(pictures[0]), b""]), deadline())
+    await house.pipeline.close()
+    assert counts == {"admitted": 10, "decoded": 10, "drawn": 8}
+
+
+async def test_the_hash_of_an_image_is_taken_only_when_it_is_wanted(
+    bundle: Bundle, house: House, pictures: npt.NDArray[np.uint8]
+) -> None:
+    file, pixels = png(pictures[0]), pictures[1]
+    query = Query([file, memoryview(file), pixels])
+    plain = (await house.pipeline.answer(query, deadline())).answers
+    assert [answer.sha256 for answer in plain] == [None] * 3
+    hashing = House(bundle, hashed=True)
+    hashed = (await hashing.pipeline.answer(query, deadline())).answers
+    await hashing.pipeline.close()
+    of_file, of_pixels = hashlib.sha256(file).hexdigest(), hashlib.sha256(pixels.tobytes())
+    assert [answer.sha256 for answer in hashed] == [of_file, of_file, of_pixels.hexdigest()]
+
+
+async def test_thousands_of_requests_at_once_each_get_their_own_answer(bundle: Bundle) -> None:
+    """Tagged images through the real decoder; the engine is a stand-in that reads the tag."""
+
+    def read_tags(images: Batch, *, want_cam: bool) -> EngineOutput:
+        time.sleep(0.001)
+        tag = images[:, 0, 0, 0] * 256.0 + images[:, 0, 0, 1]
+        values = np.stack([tag, -tag, -tag], axis=1).astype(np.float32)
+        cam = np.broadcast_to(values[:, :, None, None], (len(tag), 3, 2, 2)) if want_cam else None
+        return EngineOutput(values, values, cam)
+
+    batches: list[int] = []
+    batcher = Batcher(read_tags, 8, batches.append)
+    pipe = Pipeline(bundle.manifest, batcher, Admission(10_000), ImageLimits(), threads=2)
+    outcomes: Counter[str] = Counter()
+
+    async def ask(number: int) -> None:
+        tags = [number * 3 + index for index in range(1 + number % 3)]
+        images = [png(np.full((64, 64, 3), (*divmod(tag, 256), 0), np.uint8)) for tag in tags]
+        kind = "broken" if number % 17 == 3 else "given up" if number % 13 == 5 else "answered"
+        if kind == "broken":
+            images[-1] = images[-1][:60]
+        query = Query(images, cam=number % 2 == 0, explain_class=0)
+        task = asyncio.create_task(pipe.answer(query, deadline()))
+        if kind == "given up":
+            await asyncio.sleep(0.001 * (number % 300))
+            task.cancel()
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(result, asyncio.CancelledError):
+            assert kind == "given up"
+        elif isinstance(result, ItemError):
+            assert (kind, result.index) == ("broken", len(tags) - 1)
+        else:
+            assert not isinstance(result, BaseException), result
+            assert [int(answer.probabilities[0]) for answer in result.answers] == tags
+            for answer, tag in zip(result.answers, tags, strict=True):
+                assert (answer.cam is not None) == (number % 2 == 0)
+                assert answer.cam is None or float(answer.cam[1, 1]) == tag
+        outcomes[type(result).__name__] += 1
+
+    await asyncio.gather(*(ask(number) for number in range(3000)))
+    await pipe.close()
+    assert outcomes["ItemError"] == 177
+    assert outcomes["Answers"] + outcomes["CancelledError"] == 3000 - 177
+    assert outcomes["Answers"] >= 3000 - 177 - 231
+    assert max(batches) == 8

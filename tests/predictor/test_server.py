@@ -16,9 +16,10 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from PIL import Image
 
 from model.bundle import Bundle
+from predictor.protocol.tensors import OUTPUTS
 from tests.predictor.bundles import jpeg, png
 from tests.predictor.payloads import INFER, b64, json_request
-from tests.predictor.servers import RunningServer, eventually, stub_of
+from tests.predictor.servers import RunningServer, eventually, sample, stub_of
 
 Pictures = npt.NDArray[np.uint8]
 
@@ -217,6 +218,37 @@ async def test_good_requests_are_answered_among_broken_ones(
             group.create_task(good(client, index) if index % 8 else broken(client))
 
 
+async def test_each_request_of_a_batch_gets_the_outputs_that_it_named(
+    server: RunningServer, pictures: Pictures, expected: Any
+) -> None:
+    async def ask(client: httpx.AsyncClient, index: int) -> None:
+        number, count = index % len(pictures), 1 + index % len(OUTPUTS)
+        names = [OUTPUTS[(index + step) % len(OUTPUTS)] for step in range(count)]
+        image = png(pictures[number])
+        wanted = [{"name": name} for name in names]
+        response = await client.post(INFER, json=json_request(image, outputs=wanted))
+        outputs = {output["name"]: output["data"] for output in response.json()["outputs"]}
+        assert list(outputs) == names
+        if "probabilities" in outputs:
+            found = outputs["probabilities"]
+            assert np.allclose(found, expected.probabilities[number], atol=1e-4)
+        if "cam" in outputs:
+            own = expected.cam[number, expected.probabilities[number].argmax()]
+            assert np.allclose(outputs["cam"], own.ravel(), atol=1e-5)
+
+    before = sample(server, 'sightline_batch_size_bucket{le="1.0"}')
+    batches = sample(server, "sightline_batch_size_count")
+    limits = httpx.Limits(max_connections=40)
+    async with (
+        httpx.AsyncClient(base_url=server.url, timeout=60.0, limits=limits) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        for index in range(120):
+            group.create_task(ask(client, index))
+    alone = sample(server, 'sightline_batch_size_bucket{le="1.0"}') - before
+    assert alone < sample(server, "sightline_batch_size_count") - batches, "some shared a batch"
+
+
 async def test_the_work_of_a_client_that_hangs_up_is_dropped(server: RunningServer) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (600, 600, 3), dtype=np.uint8)
     body = json.dumps(json_request(*[png(noise)] * 2)).encode()
@@ -235,7 +267,7 @@ def test_metrics_tell_of_requests_stages_and_the_model(
     httpx.post(server.url + INFER, json=json_request(png(pictures[0])))
     text = httpx.get(server.url + "/metrics").text
     for line in (
-        'sightline_requests_total{protocol="v2",status="200",verb="infer"}',
+        'sightline_requests_total{protocol="v2",status="200",verb="infer",version="',
         'sightline_stage_seconds_bucket{le="0.001",stage="decode"}',
         "sightline_batch_size_bucket",
         "sightline_queue_depth 0.0",

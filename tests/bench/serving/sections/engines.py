@@ -63,8 +63,8 @@ def _by_hand(bench: Bench, bundle: Bundle) -> list[Server]:
     found = []
     for name, kind in ENGINES.items():
         for precision in kind.artefacts:
-            if kind.unavailable() is None and precision in bundle.precisions:
-                flags = ("--engine", name, "--precision", precision)
+            if kind.unavailable("cpu") is None and precision in bundle.precisions:
+                flags = ("--engine", name, "--precision", precision, "--device", "cpu")
                 server = sightline(f"{name} {precision}", bundle.path, *flags)
                 if _starts(bench, server):
                     found.append(server)
