@@ -65,7 +65,7 @@ def test_a_small_queue_bounds_the_images_of_a_request() -> None:
             "SIGHTLINE_TIMEOUT_S is 'soon'; accepted: a valid nu",
         ),
         (["--precision", "fp16"], {}, "--precision is 'fp16'; accepted: 'auto', 'fp32' or 'int8'"),
-        (["--engine", "tensorrt"], {}, "engine is 'tensorrt'; accepted: auto, onnxruntime"),
+        (["--engine", "tvm"], {}, "engine is 'tvm'; accepted: auto, onnxruntime"),
         (["--log_format", "xml"], {}, "--log_format is 'xml'; accepted: 'json' or 'text'"),
         (["--max_images", "9", "--max_queue", "8"], {}, "max_images is 9, more than max_queue, 8"),
         (["--model_name", "a/b"], {}, "--model_name is 'a/b'"),

@@ -14,8 +14,9 @@ from tests.predictor.servers import RunningServer
 
 
 def chosen(server: RunningServer) -> dict[str, Any]:
-    (entry,) = (each for each in server.log_entries() if each["event"] == "engine chosen")
-    return entry
+    entries = [each for each in server.log_entries() if each["event"] == "engine chosen"]
+    assert len(entries) == 1, server.log()
+    return entries[0]
 
 
 def test_a_server_measures_once_and_answers_a_repeated_image_from_its_cache(
