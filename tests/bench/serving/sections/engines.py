@@ -59,11 +59,11 @@ def _auto_over_best(bench: Bench, architecture: str) -> list[float]:
 
 
 def _by_hand(bench: Bench, bundle: Bundle) -> list[Server]:
-    """Every engine and artefact that can be used here and passes its self-test."""
+    """Every engine and artefact that starts here, having passed its self-test."""
     found = []
     for name, kind in ENGINES.items():
         for precision in kind.artefacts:
-            if kind.unavailable("cpu") is None and precision in bundle.precisions:
+            if precision in bundle.precisions:
                 flags = ("--engine", name, "--precision", precision, "--device", "cpu")
                 server = sightline(f"{name} {precision}", bundle.path, *flags)
                 if _starts(bench, server):
