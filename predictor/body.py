@@ -18,6 +18,9 @@ from predictor.errors import (
 )
 from predictor.query import is_number
 
+# Of a body without Content-Length, which cannot be refused before its bytes are here.
+UNDECLARED_BYTES = 16 * 1024 * 1024
+
 T = TypeVar("T")
 
 
@@ -41,7 +44,7 @@ async def read_body(
 
     Args:
         request: whose body has not been read.
-        max_bytes: most that is accepted.
+        max_bytes: most that is accepted; :data:`UNDECLARED_BYTES` if its length is not declared.
         deadline: `time.monotonic()` until which it must have arrived.
         pause_s: longest silence of the client within it.
         hold: told the size of every chunk before it is kept; may refuse it.
@@ -71,7 +74,9 @@ async def stream_body(
     if encoding not in ("", "identity"):
         raise ContentTypeError(f"content-encoding is {encoding[:40]!r}; accepted: identity")
     declared = _content_length(request)
-    if declared is not None and declared > max_bytes:
+    if declared is None:
+        max_bytes = min(max_bytes, UNDECLARED_BYTES)
+    elif declared > max_bytes:
         raise _too_large(f"{declared:,} bytes", max_bytes)
     received = 0
     chunks = request.stream()
@@ -90,7 +95,8 @@ async def stream_body(
             raise ClientGoneError("the client hung up while sending") from None
         received += len(chunk)
         if received > max_bytes:
-            raise _too_large(f"more than {max_bytes:,} bytes", max_bytes)
+            size = f"more than {max_bytes:,} bytes"
+            raise _too_large(size if declared is not None else f"{size} undeclared", max_bytes)
         if chunk:
             if hold is not None:
                 hold(len(chunk))

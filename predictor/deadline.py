@@ -15,8 +15,8 @@ HEADER = "timeout"
 ENVOY_HEADER = "x-envoy-expected-rq-timeout-ms"
 PARAMETER = "timeout"
 
-_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
-_UNITS = {HEADER: ("seconds", 1.0), ENVOY_HEADER: ("milliseconds", 1e-3)}
+NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+UNITS = {HEADER: ("seconds", 1.0), ENVOY_HEADER: ("milliseconds", 1e-3)}
 
 
 def header_timeout_s(headers: Mapping[str, str]) -> float | None:
@@ -26,11 +26,11 @@ def header_timeout_s(headers: Mapping[str, str]) -> float | None:
         MalformedRequestError: a header is no positive number.
     """
     found = []
-    for name, (unit, seconds) in _UNITS.items():
+    for name, (unit, seconds) in UNITS.items():
         value = headers.get(name)
         if value is None:
             continue
-        if not _NUMBER.fullmatch(value) or float(value) == 0:
+        if not NUMBER.fullmatch(value) or float(value) == 0:
             raise MalformedRequestError(
                 f"header {name} is {value[:40]!r}; a number of {unit} greater than 0 is expected"
             )

@@ -11,7 +11,7 @@ from http import HTTPStatus
 import numpy as np
 
 from model.overlay import encode_png
-from predictor import errors
+from predictor import deadline, errors
 from predictor.journal import REQUEST_ID
 from predictor.protocol import v1, v2
 from predictor.protocol.metadata import server_metadata
@@ -22,7 +22,9 @@ from predictor.served import Served
 # Whatever an inference request may be refused with; the text is the class's own.
 FAILURES: tuple[type[errors.RequestError], ...] = (
     errors.MalformedRequestError,
+    errors.UnauthorisedError,
     errors.UnknownModelError,
+    errors.SlowRequestError,
     errors.TooLargeError,
     errors.ContentTypeError,
     errors.QueueFullError,
@@ -40,7 +42,19 @@ COMMON_PARAMETERS: tuple[Json, ...] = (
         "digits and ._:- (128 at most) is replaced.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"},
     },
+    *(
+        {
+            "name": name,
+            "in": "header",
+            "description": f"How long the client waits for the answer, in {unit}",
+            "schema": {"type": "string", "pattern": f"^{deadline.NUMBER.pattern}$"},
+        }
+        for name, (unit, _) in deadline.UNITS.items()
+    ),
 )
+
+# Asked for only where the server was started with a file of tokens.
+SECURITY: list[Json] = [{}, {"token": []}]
 
 
 def document(served: Served) -> Json:
@@ -59,6 +73,7 @@ def document(served: Served) -> Json:
         "components": {
             "schemas": json_schemas(served.name, served.contract, served.bundle.manifest.risk),
             "responses": _failures(FAILURES),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
 
@@ -75,18 +90,21 @@ def _state_paths(served: Served) -> Json:
     models = {"type": "object", "required": ["models"], "properties": {"models": NAMES}}
     one, of_version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
     named, unready = [_name(served)], (errors.UnknownModelError, errors.NotReadyError)
+    closed = (errors.UnauthorisedError,)
+    alive = {"type": "object", "properties": {"status": {"const": "alive"}}}
     return {
-        "/v2": _get("model", "The server and its extensions", {"$ref": REF + "Server"}),
+        "/": _get("health", "Whether the process answers; a page for a browser", alive),
+        "/v2": _get("model", "The server and its extensions", {"$ref": REF + "Server"}, (), closed),
         "/v2/health/live": _get("health", "Whether the process answers", live),
         "/v2/health/ready": _get(
             "health", "Whether the model answers", ready, (), (errors.NotReadyError,)
         ),
-        "/v2/models": _get("model", "Names of the models", models),
-        one: _get("model", "Inputs, outputs and classes", _model(), named, unready),
-        of_version: _get("model", "The same, of a version", _model(), version, unready),
+        "/v2/models": _get("model", "Names of the models", models, (), closed),
+        one: _get("model", "Inputs, outputs and classes", _model(), named, (*closed, *unready)),
+        of_version: _get("model", "The same, of a version", _model(), version, (*closed, *unready)),
         f"{one}/ready": _get("health", "Whether it answers", model_ready, named, unready),
         f"{of_version}/ready": _get("health", "The same", model_ready, version, unready),
-        "/v1/models": _get("model", "Names of the models", models),
+        "/v1/models": _get("model", "Names of the models", models, (), closed),
         "/v1/models/{name}": _get("health", "Whether it answers", model_ready, named, unready),
         "/metrics": _get("health", "For Prometheus", {"type": "string"}, media="text/plain"),
         "/openapi.json": _get("model", "This document", {"type": "object"}),
@@ -211,6 +229,8 @@ def _failure(kind: type[errors.RequestError]) -> Json:
     headers = {}
     if kind is errors.QueueFullError:
         headers["retry-after"] = {"description": "Seconds", "schema": {"type": "integer"}}
+    elif kind is errors.UnauthorisedError:
+        headers["www-authenticate"] = {"schema": {"const": "Bearer"}}
     return {
         "description": (kind.__doc__ or "").splitlines()[0],
         "headers": headers,
@@ -229,7 +249,7 @@ def _get(
     summary: str,
     schema: Json,
     parameters: Sequence[Json] = (),
-    failures: Iterable[type[errors.RequestError]] = (),
+    failures: Sequence[type[errors.RequestError]] = (),
     media: str = v2.JSON,
 ) -> Json:
     answer = {"description": summary, "content": {media: {"schema": schema}}}
@@ -238,6 +258,7 @@ def _get(
         "get": {
             "tags": [tag],
             "summary": summary,
+            "security": SECURITY if errors.UnauthorisedError in failures else [],
             "parameters": list(parameters),
             "responses": responses,
         }
@@ -249,6 +270,7 @@ def _post(summary: str, parameters: Sequence[Json], content: Json, answer: Json)
         "post": {
             "tags": ["inference"],
             "summary": summary,
+            "security": SECURITY,
             "parameters": [*parameters, *COMMON_PARAMETERS],
             "requestBody": {"required": True, "content": content},
             "responses": {str(int(HTTPStatus.OK)): answer, **_refusals(FAILURES)},

@@ -95,4 +95,8 @@ class EngineKind(Protocol):
 
 def not_installed(package: str) -> str | None:
     """Why a package cannot be imported, as far as that shows without importing it."""
-    return None if find_spec(package) is not None else f"{package} is not installed"
+    try:
+        found = find_spec(package) is not None
+    except ImportError:
+        found = False
+    return None if found else f"{package} is not installed"

@@ -71,6 +71,8 @@ def json_schemas(model_name: str, contract: Contract, policy: RiskPolicy) -> Jso
                          "items": _object({"name": {"enum": list(OUTPUTS)}, "parameters":
                                            _object({"binary_data": flag})}, ["name"])},
              "parameters": _object({"explain_class": {"$ref": REF + "ExplainClass"},
+                                    "timeout": {"type": "integer", "minimum": 0,
+                                                "description": "Microseconds; 0 for none"},
                                     "binary_data_output": flag})},
             ["inputs"],
         ),

@@ -23,7 +23,7 @@ def measure(bench: Bench) -> None:
         return
     bundle = bench.bundle(bench.scale.architectures[1])
     kind = ENGINES["torchscript"]
-    engine = kind.open(bundle.path / kind.artefacts["fp32"], "fp32", 1)
+    engine = kind.open(bundle.path / kind.artefacts["fp32"], "fp32", 1, "cuda")
     image = bundle.reference().image
     for turn in range(bench.scale.rounds):
         for batch in _BATCHES:
