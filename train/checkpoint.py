@@ -18,6 +18,12 @@ def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
     write_atomically(file, lambda stream: torch.save(state, stream))
 
 
+def remove_partial(directory: Path) -> None:
+    """Remove what a process left that was killed while it wrote a checkpoint."""
+    for file in directory.glob(".*.pt.[0-9]*"):
+        file.unlink(missing_ok=True)
+
+
 def load_checkpoint(file: Path) -> dict[str, Any]:
     """Read a checkpoint to the CPU.
 

@@ -125,6 +125,12 @@ class LoopConfig(_Section):
         ge=1,
         description="epochs without a better macro-F1, or without a lower loss at the same one",
     )
+    resume: Literal["auto", "never"] = Field(
+        default="auto", description="auto: go on where the same training was interrupted"
+    )
+    checkpoint_minutes: float = Field(
+        default=10.0, ge=0.0, description="between two saves within an epoch; each end is saved too"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["auto", "off"] = Field(
         default="auto", description="auto: mixed precision on a GPU, single precision on a CPU"
@@ -216,8 +222,7 @@ def override_later(
     changed = _validate(_changed(config.model_dump(mode="json"), overrides, environment))
     old, new = flatten(config), flatten(changed)
     for key in sorted(old.keys() | new.keys()):
-        fixed = key != "output" and not any(f"{key}.".startswith(f"{each}.") for each in LATER)
-        if fixed and old.get(key) != new.get(key):
+        if key != "output" and not is_later(key) and old.get(key) != new.get(key):
             raise ConfigError(
                 f"config key {key} is {new.get(key)!r}, but fit has trained with {old.get(key)!r}; "
                 f"a later step can change only {', '.join(LATER)}"
@@ -228,6 +233,11 @@ def override_later(
 def dump_config(config: TrainConfig) -> str:
     """The whole configuration as JSON, every default written out."""
     return json.dumps(config.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+
+
+def is_later(key: str) -> bool:
+    """Whether a step after fit may change this key."""
+    return any(f"{key}.".startswith(f"{each}.") for each in LATER)
 
 
 def flatten(config: TrainConfig) -> dict[str, Any]:

@@ -17,24 +17,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from model.architectures import Classifier
 from model.explain import normalise
 from train.augment import augment
-from train.checkpoint import BEST, LAST, save_checkpoint
+from train.checkpoint import BEST, LAST, remove_partial, save_checkpoint
 from train.config import LoopConfig, TrainConfig
 from train.data import Dataset
 from train.errors import ConfigError, TrainingError
 from train.inference import logits_of
 from train.metrics import macro_f1
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Figures of one epoch; `val_loss` is the mean negative log-likelihood."""
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    val_macro_f1: float
-    learning_rate: float
-    seconds: float
+from train.state import Epoch, State, identity_of, stop_on_signals
 
 
 @dataclass(frozen=True)
@@ -52,11 +41,13 @@ def fit(
     val: npt.NDArray[np.int64],
     config: TrainConfig,
     progress: Progress,
+    identity: str = "",
 ) -> list[Epoch]:
     """Train a network and leave its best and last state in the run directory.
 
-    The best epoch is the one with the highest macro-F1 on validation, and among equals the one
-    with the lowest loss.
+    A last state of the same identity that is there already is gone on from; the weights become
+    those of a training that was never interrupted. The best epoch is the one with the highest
+    macro-F1 on validation, and among equals the one with the lowest loss.
 
     Args:
         network: untrained; its weights are changed.
@@ -65,15 +56,16 @@ def fit(
         val: positions of the validation images.
         config: the run.
         progress: told of every step and epoch.
+        identity: of the training.
 
     Raises:
         ConfigError: a GPU is demanded and there is none, or the images fill no batch.
         TrainingError: the loss is no longer a number.
+        SystemExit: a signal has asked to stop; the state is saved.
     """
     loop = config.loop
     device = choose_device(loop.device)
     steps = steps_per_epoch(len(train), loop)
-    generator = torch.Generator().manual_seed(config.seed)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = AdamW(_parameter_groups(network, loop), lr=loop.learning_rate)
     schedule = LambdaLR(optimiser, lambda step: _learning_rate_factor(step, steps, loop))
@@ -85,62 +77,73 @@ def fit(
     )
     # bfloat16 has the range of float32 and needs no loss scaling; float16 does.
     scaler = torch.amp.GradScaler(device.type, enabled=amp and half is torch.float16)
+    generator = torch.Generator().manual_seed(config.seed)
     labels = torch.from_numpy(data.labels)
-    history: list[Epoch] = []
-    best = (-1.0, -math.inf)
-    since_best = 0
-    for number in range(1, loop.epochs + 1):
-        started = time.monotonic()
-        network.train()
-        total = 0.0
-        order = torch.randperm(len(train), generator=generator).numpy()
-        for step in range(steps):
-            chosen = np.sort(train[order[step * loop.batch_size : (step + 1) * loop.batch_size]])
-            image = torch.from_numpy(data.images[chosen]).to(device)
-            target = labels[chosen].to(device)
-            x = normalise(augment(image, config.augment, generator))
-            with torch.autocast(device.type, dtype=half, enabled=amp):
-                logits = network(x.contiguous(memory_format=torch.channels_last))
-                loss = F.cross_entropy(logits, target, label_smoothing=loop.label_smoothing)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"the loss is {value} in epoch {number}, step {step + 1}; "
-                    f"a lower loop.learning_rate than {loop.learning_rate} may help"
+    last = config.output / LAST
+    remove_partial(config.output)
+    state = State(identity, network, optimiser, schedule, scaler, generator)
+    if identity and identity_of(last) == identity:
+        state.restore(last)
+    saved = time.monotonic()
+    with stop_on_signals() as stop:
+        while state.at.epoch <= loop.epochs and state.at.since_best < loop.patience:
+            at, started = state.at, time.monotonic()
+            network.train()
+            if at.order is None:
+                at.order = torch.randperm(len(train), generator=generator)
+            while at.step < steps:
+                first = at.step * loop.batch_size
+                chosen = np.sort(train[at.order[first : first + loop.batch_size].numpy()])
+                image = torch.from_numpy(data.images[chosen]).to(device)
+                target = labels[chosen].to(device)
+                x = normalise(augment(image, config.augment, generator))
+                with torch.autocast(device.type, dtype=half, enabled=amp):
+                    logits = network(x.contiguous(memory_format=torch.channels_last))
+                    loss = F.cross_entropy(logits, target, label_smoothing=loop.label_smoothing)
+                value = float(loss.detach())
+                if not math.isfinite(value):
+                    raise TrainingError(
+                        f"the loss is {value} in epoch {at.epoch}, step {at.step + 1}; "
+                        f"a lower loop.learning_rate than {loop.learning_rate} may help"
+                    )
+                optimiser.zero_grad(set_to_none=True)
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                scaler.unscale_(optimiser)
+                nn.utils.clip_grad_norm_(network.parameters(), loop.clip_norm)
+                scaler.step(optimiser)
+                scaler.update()
+                schedule.step()
+                at.total += value
+                at.step += 1
+                progress.on_step(at.step, steps)
+                due = time.monotonic() - saved >= loop.checkpoint_minutes * 60.0
+                if due or stop.code is not None:
+                    state.save(last, started)
+                    saved = time.monotonic()
+                if stop.code is not None:
+                    raise SystemExit(stop.code)
+            val_logits = logits_of(network, data.images[val], device)
+            val_labels = data.labels[val]
+            epoch = Epoch(
+                epoch=at.epoch,
+                train_loss=at.total / steps,
+                val_loss=_negative_log_likelihood(val_logits, val_labels),
+                val_macro_f1=macro_f1(val_labels, val_logits.argmax(1), len(data.classes)),
+                learning_rate=float(schedule.get_last_lr()[0]),
+                seconds=at.seconds + time.monotonic() - started,
+            )
+            improved = all(epoch.score > each.score for each in at.history)
+            if improved:
+                save_checkpoint(
+                    config.output / BEST, {"model": network.state_dict(), **asdict(epoch)}
                 )
-            optimiser.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            scaler.unscale_(optimiser)
-            nn.utils.clip_grad_norm_(network.parameters(), loop.clip_norm)
-            scaler.step(optimiser)
-            scaler.update()
-            schedule.step()
-            total += value
-            progress.on_step(step + 1, steps)
-        val_logits = logits_of(network, data.images[val], device)
-        val_labels = data.labels[val]
-        epoch = Epoch(
-            epoch=number,
-            train_loss=total / steps,
-            val_loss=_negative_log_likelihood(val_logits, val_labels),
-            val_macro_f1=macro_f1(val_labels, val_logits.argmax(1), len(data.classes)),
-            learning_rate=float(schedule.get_last_lr()[0]),
-            seconds=time.monotonic() - started,
-        )
-        history.append(epoch)
-        score = (epoch.val_macro_f1, -epoch.val_loss)
-        improved = score > best
-        state = {"model": network.state_dict(), **asdict(epoch)}
-        if improved:
-            best, since_best = score, 0
-            save_checkpoint(config.output / BEST, state)
-        else:
-            since_best += 1
-        save_checkpoint(config.output / LAST, state | {"optimiser": optimiser.state_dict()})
-        progress.on_epoch(epoch, improved)
-        if since_best >= loop.patience:
-            break
-    return history
+            progress.on_epoch(epoch, improved)
+            # Last: killed before this, the next process repeats the end of the epoch, and all of it
+            # comes out the same.
+            state.at = at.next_epoch(epoch, improved)
+            state.save(last, time.monotonic())
+            saved = time.monotonic()
+    return state.at.history
 
 
 def steps_per_epoch(images: int, loop: LoopConfig) -> int:

@@ -126,6 +126,10 @@ class Run:
             (self.path / name).unlink(missing_ok=True)
         if (self.bundle_path / MANIFEST).is_file():
             shutil.rmtree(self.bundle_path)
+        self.keep_config()
+
+    def keep_config(self) -> None:
+        """Write the configuration, for the later steps."""
         self.write(CONFIG, dump_config(self.config))
 
     def write(self, name: str, content: str | BaseModel | dict[str, Any]) -> Path:

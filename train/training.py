@@ -1,6 +1,7 @@
 """The step `fit`: data, split, training."""
 
-import time
+import hashlib
+import json
 from dataclasses import asdict
 
 from pydantic import BaseModel, ConfigDict
@@ -8,15 +9,16 @@ from pydantic import BaseModel, ConfigDict
 from model.architectures import build
 from model.explain import check_head
 from model.manifest import Provenance
-from train.config import flatten
+from train.checkpoint import LAST
+from train.config import TrainConfig, flatten, is_later
 from train.data import Dataset, Part, load_classes
 from train.data.sample import PARTS, listed
 from train.data.versions import FILES, write_files
 from train.errors import RunError
 from train.leakage import Duplicates, Leakage, check_leakage, find_leakage, keep_together
-from train.loop import Epoch, Progress, choose_device, fit, seed_everything, steps_per_epoch
+from train.loop import Progress, choose_device, fit, seed_everything, steps_per_epoch
 from train.provenance import hardware, provenance
-from train.run import CONFIG, SPLIT, Run
+from train.run import CONFIG, SPLIT, TRACKING, Run
 from train.split import (
     digest_of_test_split,
     make_split,
@@ -25,6 +27,7 @@ from train.split import (
     warning,
     write_split,
 )
+from train.state import Epoch, identity_of
 from train.tracking import Tracker, make_tracker
 
 TRAINING = "training.json"
@@ -60,24 +63,34 @@ def run_fit(run: Run) -> Training:
     data = run.data
     parts, leakage = _split(run, data)
     steps_per_epoch(parts.count("train"), config.loop)
-    run.begin()
-    write_split(run.path / SPLIT, data.samples, data.classes, parts)
-    write_files(run.path / FILES, data)
-    run.write(LEAKAGE, leakage)
+    identity = _identity(config, data, parts)
+    resumed = _interrupted(run, identity)
+    if not resumed:
+        run.begin()
+        write_split(run.path / SPLIT, data.samples, data.classes, parts)
+        write_files(run.path / FILES, data)
+        run.write(LEAKAGE, leakage)
     console.say(f"{_describe(data, parts)}\ndevice: {hardware(device)}")
+    if resumed:
+        run.keep_config()
+        console.say("going on where the same training was interrupted")
     params = {key: str(value) for key, value in flatten(config).items()}
-    with run.tracked({"params": params, "tags": {"step": "fit", "model": config.name}}) as tracker:
-        started = time.monotonic()
-        progress = _progress(run, tracker)
-        history = fit(network, data, run.indices("train"), run.indices("val"), config, progress)
-        best = max(history, key=lambda epoch: (epoch.val_macro_f1, -epoch.val_loss))
+    begin = {"params": params, "tags": {"step": "fit", "model": config.name}}
+    with run.tracked(None if resumed else begin) as tracker:
+        train, val = run.indices("train"), run.indices("val")
+        try:
+            history = fit(network, data, train, val, config, _progress(run, tracker), identity)
+        except SystemExit:
+            console.say("stopped by a signal; the same command goes on from here")
+            raise
+        best = max(history, key=lambda epoch: epoch.score)
         training = Training(
             provenance=provenance(
                 config,
                 data.fingerprint,
                 digest_of_test_split(data.samples, parts, data.fingerprint),
                 hardware(device),
-                time.monotonic() - started,
+                sum(epoch.seconds for epoch in history),
                 len(history),
             ),
             history=history,
@@ -136,6 +149,27 @@ def _split(run: Run, data: Dataset) -> tuple[list[Part], Leakage]:
     leakage = find_leakage(data, parts, duplicates)
     check_leakage(leakage, config.allow)
     return parts, leakage
+
+
+def _identity(config: TrainConfig, data: Dataset, parts: list[Part]) -> str:
+    """Digest of all that the weights depend on."""
+    trained = {
+        key: value
+        for key, value in flatten(config).items()
+        if not is_later(key) and key not in ("output", "loop.resume", "loop.checkpoint_minutes")
+    }
+    text = json.dumps([trained, data.fingerprint, parts])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _interrupted(run: Run, identity: str) -> bool:
+    """Whether the run directory holds an unfinished training of this identity."""
+    if run.config.loop.resume == "never" or (run.path / TRAINING).exists():
+        return False
+    try:
+        return identity_of(run.path / LAST) == identity and (run.path / TRACKING).is_file()
+    except RunError:
+        return False
 
 
 def _progress(run: Run, tracker: Tracker) -> Progress:

@@ -12,8 +12,9 @@ from train.config import LoopConfig, TrainConfig
 from train.data import Dataset, load_dataset
 from train.errors import ConfigError, RunError, TrainingError
 from train.inference import logits_of
-from train.loop import Epoch, Progress, _learning_rate_factor, choose_device, fit, seed_everything
+from train.loop import Progress, _learning_rate_factor, choose_device, fit, seed_everything
 from train.metrics import macro_f1
+from train.state import Epoch
 
 from .conftest import shapes_tree
 
@@ -62,7 +63,7 @@ def test_the_best_checkpoint_gives_the_best_epochs_score(
     best = [epoch for epoch, improved in epochs if improved][-1]
     state = load_checkpoint(config.output / BEST)
     assert state["epoch"] == best.epoch
-    assert load_checkpoint(config.output / LAST)["epoch"] == 3
+    assert load_checkpoint(config.output / LAST)["at"]["epoch"] == 4
     network = load_weights(build("baseline", 3, {"depth": 2, "width": 8}), config.output / BEST)
     val = np.arange(len(data.samples))[1::2]
     predicted = logits_of(network, data.images[val], torch.device("cpu")).argmax(1)

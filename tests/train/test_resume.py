@@ -1,0 +1,129 @@
+"""A training that is interrupted anywhere ends with the weights of one that never was."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from mlflow import MlflowClient
+
+from train.__main__ import main
+from train.checkpoint import load_checkpoint
+
+from .conftest import shapes_tree
+
+WORKER = Path(__file__).parent / "fit_and_die.py"
+EPOCHS = 3
+
+
+def write_config(shapes: Path, directory: Path) -> Path:
+    tree = shapes_tree(shapes, directory / "run")
+    # Dropout draws from the process's own generator, which has to be brought back too.
+    tree["model"]["options"]["dropout"] = 0.3
+    tree["loop"] |= {"epochs": EPOCHS, "checkpoint_minutes": 0.0}
+    (directory / "config.yaml").write_text(yaml.safe_dump(tree))
+    return directory / "config.yaml"
+
+
+@pytest.fixture
+def config(shapes: Path, tmp_path: Path) -> Path:
+    return write_config(shapes, tmp_path)
+
+
+def fit_and_die(config: Path, point: str) -> int:
+    done = subprocess.run(
+        [sys.executable, str(WORKER), str(config), point],
+        check=False,
+        capture_output=True,
+        cwd=Path(__file__).parents[2],
+        timeout=200,
+    )
+    return done.returncode
+
+
+def same(a: object, b: object) -> bool:
+    """Bit for bit."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def without_times(state: dict[str, Any]) -> dict[str, Any]:
+    state["at"]["seconds"] = 0.0
+    for epoch in state["at"]["history"]:
+        epoch["seconds"] = 0.0
+    return state
+
+
+@pytest.mark.timeout(600)
+def test_a_training_that_is_killed_again_and_again_ends_the_same(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Of 12 steps an epoch: within the first, while its best state is being written, by a signal
+    # early in the second, and once more.
+    points = ["step 5", "write 9", "term 4", "step 3"]
+    codes = [fit_and_die(config, point) for point in points]
+    assert codes == [-signal.SIGKILL, -signal.SIGKILL, 143, -signal.SIGKILL]
+    assert main(["fit", "--config", str(config)]) == 0
+    assert "going on where the same training was interrupted" in capsys.readouterr().err
+    assert main(["fit", "--config", str(config), f"output={tmp_path / 'whole'}"]) == 0
+    for name in ("best.pt", "last.pt"):
+        interrupted, whole = (load_checkpoint(tmp_path / d / name) for d in ("run", "whole"))
+        if name == "last.pt":
+            assert len(whole["at"]["history"]) == EPOCHS
+            interrupted, whole = without_times(interrupted), without_times(whole)
+        else:
+            interrupted["seconds"] = whole["seconds"] = 0.0
+        assert same(interrupted, whole)
+    assert not list((tmp_path / "run").glob(".*"))
+    # All of it is one tracked run, and the uninterrupted training the other.
+    store = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = store.get_experiment_by_name("sightline")
+    assert experiment is not None
+    runs = store.search_runs([experiment.experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+
+
+@pytest.fixture(scope="module")
+def killed(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a configuration and the run that was killed in its first epoch."""
+    directory = tmp_path_factory.mktemp("killed")
+    config = write_config(shapes, directory)
+    assert fit_and_die(config, "step 5") == -signal.SIGKILL
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("change", "resumed"),
+    [
+        ("release.alias=other", True),
+        ("seed=9", False),
+        ("loop.learning_rate=0.001", False),
+        ("loop.resume=never", False),
+    ],
+)
+def test_only_the_same_training_is_gone_on_from(
+    killed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, resumed: bool
+) -> None:
+    shutil.copytree(killed / "run", tmp_path / "run")
+    overrides = [f"output={tmp_path / 'run'}", change]
+    assert main(["fit", "--config", str(killed / "config.yaml"), *overrides]) == 0
+    assert ("going on" in capsys.readouterr().err) == resumed
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["at"]["epoch"] == EPOCHS + 1
+
+
+def test_a_finished_training_is_not_gone_on_from(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert main(["fit", "--config", str(config), "loop.epochs=1"]) == 0
+    assert "going on" not in capsys.readouterr().err

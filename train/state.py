@@ -1,0 +1,162 @@
+"""All that a training needs to go on after an interruption as if there had been none."""
+
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from model.architectures import Classifier
+from train.checkpoint import load_checkpoint, save_checkpoint
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Figures of one epoch; `val_loss` is the mean negative log-likelihood."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_macro_f1: float
+    learning_rate: float
+    seconds: float
+
+    @property
+    def score(self) -> tuple[float, float]:
+        """The larger, the better: macro-F1, and among equals the loss decides."""
+        return self.val_macro_f1, -self.val_loss
+
+
+@dataclass
+class Position:
+    """Where a training stands.
+
+    Attributes:
+        epoch: the current one, from 1.
+        step: steps done in it.
+        order: order of the training images in it; None before its first step.
+        total: sum of its losses.
+        seconds: time spent in it by processes that have ended.
+        since_best: epochs since the best one.
+        history: the epochs before.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    order: Tensor | None = None
+    total: float = 0.0
+    seconds: float = 0.0
+    since_best: int = 0
+    history: list[Epoch] = field(default_factory=list)
+
+    def next_epoch(self, epoch: Epoch, improved: bool) -> "Position":
+        """The beginning of the epoch after the one that has just ended."""
+        since_best = 0 if improved else self.since_best + 1
+        return Position(self.epoch + 1, since_best=since_best, history=[*self.history, epoch])
+
+
+@dataclass
+class State:
+    """Everything that a step changes.
+
+    Attributes:
+        identity: of what is trained on what and how; another training's state is of no use.
+        generator: draws the order of images and their augmentation.
+        at: where the training stands.
+    """
+
+    identity: str
+    network: Classifier
+    optimiser: Optimizer
+    schedule: LambdaLR
+    scaler: GradScaler
+    generator: torch.Generator
+    at: Position = field(default_factory=Position)
+
+    def save(self, file: Path, started: float) -> None:
+        """Write the state; the current process has worked on the epoch since `started`."""
+        at = asdict(self.at) | {"seconds": self.at.seconds + time.monotonic() - started}
+        save_checkpoint(
+            file,
+            {
+                "identity": self.identity,
+                "model": self.network.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "generator": self.generator.get_state(),
+                "generators": _global_generators(),
+                "at": at,
+            },
+        )
+
+    def restore(self, file: Path) -> None:
+        """Take over a state that :meth:`save` has written for the same training."""
+        saved = load_checkpoint(file)
+        self.network.load_state_dict(saved["model"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.generator.set_state(saved["generator"])
+        _set_global_generators(saved["generators"])
+        history = [Epoch(**epoch) for epoch in saved["at"]["history"]]
+        self.at = Position(**saved["at"] | {"history": history})
+
+
+def identity_of(file: Path) -> str | None:
+    """Identity of the training whose state a file holds; None where there is none."""
+    return str(load_checkpoint(file).get("identity")) if file.is_file() else None
+
+
+class Stop:
+    """Whether a signal has asked the training to stop: SIGTERM, or SIGUSR1 of a batch system."""
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        self.code = 128 + number
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """Notice the signals between two steps, where the state is whole."""
+    stop = Stop()
+    before = {
+        number: signal.signal(number, stop._ask) for number in (signal.SIGTERM, signal.SIGUSR1)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _global_generators() -> dict[str, Any]:
+    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
+    return {
+        "python": random.getstate(),
+        # Of plain values and tensors: checkpoints are read without unpickling anything else.
+        "numpy": (name, torch.from_numpy(np.asarray(keys, np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all(),
+    }
+
+
+def _set_global_generators(states: dict[str, Any]) -> None:
+    random.setstate(states["python"])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    torch.cuda.set_rng_state_all(states["cuda"])
