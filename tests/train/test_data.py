@@ -66,7 +66,7 @@ def test_dicom_files_are_found_in_folders_and_decoded_like_any_other(
     pixels = np.asarray(Image.open(copy / "disc/00-1.png").convert("L"))
     (copy / "disc/00-1.png").unlink()
     (copy / "disc/00-1.DCM").write_bytes(dicom(pixels))
-    data = load_dataset(config(copy, csv=None), tmp_path / "cache")
+    data = load_dataset(config(copy, table=None), tmp_path / "cache")
     position = next(n for n, s in enumerate(data.samples) if s.file == "disc/00-1.DCM")
     rule = config(copy).decode
     expected = resize_pixels(np.repeat(pixels[..., None], 3, axis=2), rule)
