@@ -82,20 +82,22 @@ def load(settings: Settings, metrics: Metrics) -> Served:
     )
     threads = settings.engine_cpus
     lane = open_lane(chosen.engine, bundle, ENGINES, threads, settings.max_batch_size)
+    speed = chosen.images_per_second(settings.max_batch_size)
+    admission = Admission(settings.max_queue, speed)
     batcher = Batcher(
         chosen.engine.run,
         settings.max_batch_size,
         metrics.batch,
         None if lane is None else lane.run,
         lanes=threads,
+        in_house=lambda: admission.images,
     )
     metrics.selftest_timestamp.set_to_current_time()
     metrics.watch_queue(lambda: batcher.depth)
-    speed = chosen.images_per_second(settings.max_batch_size)
     pipeline = Pipeline(
         bundle.manifest,
         batcher,
-        Admission(settings.max_queue, speed),
+        admission,
         settings.limits,
         settings.decoders,
         AnswerCache(settings.answer_cache_bytes, metrics) if settings.answer_cache_bytes else None,

@@ -99,9 +99,22 @@ async def test_what_comes_alone_has_all_cpus_and_what_comes_beside_it_a_lane() -
     await batcher.submit([tagged(1)], want_cam=False, deadline=deadline())
     engine.gate.set()
     await held
+    # Only after some that were alone is it believed that one client is all there is.
+    for tag in range(2, 8):
+        await batcher.submit([tagged(tag)], want_cam=False, deadline=deadline())
+    assert lane.seen == [1, 2, 3, 4]
+    assert engine.seen == [60000, 5, 6, 7]
+    await batcher.close()
+
+
+async def test_beside_images_that_are_being_decoded_nothing_has_all_cpus() -> None:
+    engine, lane = TaggedEngine(), TaggedEngine()
+    images = 1
+    batcher = Batcher(engine.run, 8, lane_run=lane.run, lanes=2, in_house=lambda: images)
+    await batcher.submit([tagged(1)], want_cam=False, deadline=deadline())
+    images = 2
     await batcher.submit([tagged(2)], want_cam=False, deadline=deadline())
-    assert engine.seen == [60000, 2]
-    assert lane.seen == [1]
+    assert (engine.seen, lane.seen) == ([1], [2])
     await batcher.close()
 
 
