@@ -12,7 +12,7 @@ from pathlib import Path
 
 from model.errors import SightlineError
 from predictor import logs
-from predictor.batch.inputs import find
+from predictor.batch.inputs import find, name_of
 from predictor.batch.progress import Progress
 from predictor.batch.results import Results, Row
 from predictor.batch.scoring import Scorer
@@ -113,7 +113,7 @@ async def _score_all(
     job = {"bundle": served.bundle.digest, "columns": scorer.columns}
     overwrite = arguments.overwrite
     with Results(arguments.output, job, scorer.columns, overwrite=overwrite) as results:
-        left = [file for file in files if str(file) not in results.done]
+        left = [file for file in files if name_of(file) not in results.done]
         done, failed = len(files) - len(left), sum("error" in row for row in results.rows())
         progress = Progress(len(files), done, sys.stderr)
         # As many as fill the next batch while one is computed and another is decoded.

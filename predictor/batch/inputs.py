@@ -2,6 +2,7 @@
 
 import csv
 import glob
+import os
 from pathlib import Path
 
 from predictor.errors import StartError
@@ -33,6 +34,11 @@ def find(source: str) -> list[Path]:
     if not found:
         raise StartError(f"input {source!r} has no file {expected}")
     return list(dict.fromkeys(found))
+
+
+def name_of(file: Path) -> str:
+    """A file's name in the table. A byte that is no UTF-8, which a name may have, is escaped."""
+    return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
 def _is_image(file: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from model.image import ImageLimits
 from predictor.answer import Answer
+from predictor.batch.inputs import name_of
 from predictor.batch.results import Row
 from predictor.errors import ItemError, RequestError
 from predictor.pipeline import Pipeline
@@ -58,7 +60,7 @@ class Scorer:
             await asyncio.gather(*waiting, return_exceptions=True)
 
     async def _row(self, file: Path) -> Row:
-        row: Row = {"file": str(file)}
+        row: Row = {"file": name_of(file)}
         try:
             data = await asyncio.to_thread(self._read, file)
             query = Query([data], overlay=self._overlays is not None)
@@ -90,8 +92,8 @@ class Scorer:
 
 def _keep(folder: Path, file: Path, overlay: bytes) -> str:
     # Files of one name may come from several folders.
-    digest = hashlib.sha256(str(file).encode()).hexdigest()[:8]
-    name = f"{file.stem}-{digest}.png"
+    digest = hashlib.sha256(os.fsencode(file)).hexdigest()[:8]
+    name = f"{name_of(Path(file.stem))}-{digest}.png"
     partial = folder / f".{name}.partial"
     partial.write_bytes(overlay)
     partial.replace(folder / name)

@@ -112,6 +112,19 @@ def test_a_csv_with_overlays_becomes_parquet(bundle: Bundle, folder: Path, tmp_p
             assert picture.size == (64, 64)
 
 
+def test_a_name_that_is_no_utf_8_is_a_row_like_any_other(
+    bundle: Bundle, folder: Path, tmp_path: Path
+) -> None:
+    output, overlays = tmp_path / "out.csv", tmp_path / "overlays"
+    name = folder / os.fsdecode(b"M\xfcller.png")
+    name.write_bytes(png(phantoms(1)[0]))
+    rows, _ = run(bundle, folder, output, "--overlays", str(overlays), status=EXIT_SOME_FAILED)
+    row = next(row for row in rows if Path(row["file"]).name == "M\\xfcller.png")
+    assert row["label"]
+    assert not row["error"]
+    assert (overlays / row["overlay"]).is_file()
+
+
 def with_a_gap(tmp_path: Path, images: int, gap: int) -> tuple[Path, Path]:
     """A list of images, one of which is a pipe: whoever reads it waits."""
     for number, pixels in enumerate(phantoms(8)):
