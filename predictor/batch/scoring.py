@@ -12,7 +12,7 @@ from model.image import ImageLimits
 from predictor.answer import Answer
 from predictor.batch.inputs import name_of
 from predictor.batch.results import Row
-from predictor.errors import ItemError, RequestError
+from predictor.errors import EngineError, NotReadyError, RequestError
 from predictor.pipeline import Pipeline
 from predictor.query import Query
 
@@ -45,7 +45,12 @@ class Scorer:
         return ["file", "label", "confidence", "risk", *self._columns, *overlay, "error"]
 
     async def score(self, files: Iterable[Path], at_once: int) -> AsyncGenerator[Row, None]:
-        """A row for each file, in their order, with so many being worked on at a time."""
+        """A row for each file, in their order, with so many being worked on at a time.
+
+        Raises:
+            EngineError: the engine failed, which says nothing about the file.
+            NotReadyError: the pipeline was closed.
+        """
         waiting: deque[asyncio.Task[Row]] = deque()
         try:
             for file in files:
@@ -69,7 +74,9 @@ class Scorer:
             overlay = answers.answers[0].overlay
             if self._overlays is not None and overlay is not None:
                 row["overlay"] = await asyncio.to_thread(_keep, self._overlays, file, overlay)
-        except (ItemError, RequestError) as error:
+        except (EngineError, NotReadyError):
+            raise
+        except RequestError as error:
             row["error"] = error.reason
         except OSError:
             row["error"] = "unreadable"

@@ -8,17 +8,21 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
+from prometheus_client import CollectorRegistry
 
 from model.bundle import Bundle
-from predictor.batch.__main__ import EXIT_SOME_FAILED, EXIT_WRONG
+from predictor.batch.__main__ import EXIT_FAILED, EXIT_SOME_FAILED, EXIT_WRONG, main
 from predictor.batch.inputs import find
 from predictor.batch.progress import Progress
 from predictor.batch.results import Results
+from predictor.batcher import Batcher
 from predictor.engine import ENGINES
-from predictor.errors import StartError
+from predictor.errors import EngineError, StartError
+from predictor.metrics import Metrics
 from tests.predictor.bundles import jpeg, phantoms, png
 from tests.predictor.servers import PATIENCE_S, ROOT
 
@@ -185,6 +189,59 @@ def test_a_run_that_is_asked_to_stop_keeps_everything(bundle: Bundle, tmp_path: 
     rows, said = run(bundle, source, output)
     assert len({row["file"] for row in rows}) == len(rows) == 20
     assert "20 of 20 images, 0 failed" in said
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`main` may be called again and again, and leaves pytest's logging alone."""
+    name = "predictor.batch.__main__"
+    monkeypatch.setattr(f"{name}.Metrics", lambda: Metrics(CollectorRegistry()))
+    monkeypatch.setattr(f"{name}.logs.configure", lambda *_: None)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_whose_engine_fails_ends_and_goes_on_with_the_same_engine(
+    bundle: Bundle,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output, parts = tmp_path / "out.csv", tmp_path / ".out.csv.parts"
+    odd = folder / os.fsdecode(b"0\xff.png")
+    odd.write_bytes(png(phantoms(1)[0]))
+    arguments = [str(folder), "--output", str(output), "--bundle", str(bundle.path)]
+    submit, left = Batcher.submit, iter(range(3))
+
+    async def fail_at_the_fourth(*given: Any, **named: Any) -> Any:
+        if next(left, None) is None:
+            raise EngineError("out of memory")
+        return await submit(*given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Batcher, "submit", fail_at_the_fourth)
+        chosen = ("--engine", "torchscript", "--max_queue", "1")
+        assert main([*arguments, *chosen]) == EXIT_FAILED
+    said = capsys.readouterr().err
+    assert "error: out of memory" in said
+    assert "it goes on from here" in said
+    (part,) = parts.glob("*.jsonl")
+    kept = [json.loads(line) for line in part.read_bytes().splitlines()]
+    assert {Path(row["file"]).name for row in kept} == {"0.png", "0\\xff.png", "1.png"}
+    # A failure that has nothing to do with the image, as an earlier run may have left it.
+    kept[0] = {"file": kept[0]["file"], "error": "deadline"}
+    part.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    # Were it read once more, it would be corrupt.
+    odd.write_bytes(b"changed")
+    assert main([*arguments, "--engine", "onnxruntime"]) == EXIT_WRONG
+    assert (
+        "was begun with engine 'torchscript', this run has 'onnxruntime'" in capsys.readouterr().err
+    )
+    assert main(arguments) == EXIT_SOME_FAILED
+    assert {Path(row["file"]).name: row["error"] for row in table(output)} == {
+        **{f"{number}.png": "" for number in range(7)}, "0\\xff.png": "", "3.JPG": "corrupt",
+    }  # fmt: skip
+    assert len(table(output)) == 9
 
 
 def test_a_finished_table_and_rows_of_another_model_are_not_mixed(
