@@ -54,7 +54,7 @@ class Settings(BaseModel):
     cache_dir: str | None = Field(
         default=None,
         description="directory that keeps the choice of the engine for the next start; .cache in "
-        "the bundle, where that is writable, if nothing is said",
+        "the bundle, where that is writable and not downloaded, if nothing is said",
     )
     max_batch_size: int = Field(default=8, ge=1, le=256, description="most images given at once")
     max_queue: int = Field(
