@@ -70,11 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = read_settings(arguments, os.environ)
         if "expected_load" not in settings.model_fields_set:
             settings = settings.model_copy(update={"expected_load": "throughput"})
-        files = find(arguments.input)
         settings.address()
+        logs.configure(settings.log_level, settings.log_format)
+        files = find(arguments.input)
     except StartError as error:
         parser.exit(EXIT_WRONG, f"{parser.prog}: error: {error}\n")
-    logs.configure(settings.log_level, settings.log_format)
     try:
         failed = asyncio.run(_run(settings, files, arguments))
     except Stopped as stopped:

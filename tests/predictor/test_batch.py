@@ -95,6 +95,8 @@ def test_a_folder_becomes_a_table_in_its_order(
     ]
     assert "8 of 8 images, 1 failed" in said
     assert "Jane" not in said
+    assert '"event":"files skipped for their suffix","skipped":1,' in said
+    assert "notes" not in said
     assert sorted(file.name for file in tmp_path.iterdir()) == ["images", "out.csv"]
 
 
@@ -277,8 +279,14 @@ def test_wrong_use_is_said_before_anything_is_loaded(
 def test_a_glob_takes_what_matches_and_an_empty_folder_is_refused(folder: Path) -> None:
     assert [file.name for file in find(f"{folder}/**/*.png")] == [f"{n}.png" for n in range(7)]
     assert [file.name for file in find(f"{folder}/notes.txt")] == ["notes.txt"]
+    (folder / "scan[1].png").touch()
+    assert find(f"{folder}/scan[1].png") == [folder / "scan[1].png"]
     (folder / "empty").mkdir()
     with pytest.raises(StartError, match=r"has no file at any depth with a name in \.jpg"):
+        find(str(folder / "empty"))
+    # As an archive exports them: DICOM without a suffix.
+    (folder / "empty" / "IM000001").touch()
+    with pytest.raises(StartError, match="; 1 with other names, which a glob or a CSV would take"):
         find(str(folder / "empty"))
 
 
