@@ -23,6 +23,13 @@ from predictor.served import Served, load
 from predictor.settings import Settings, add_arguments, read_settings
 
 EXIT_FAILED, EXIT_WRONG, EXIT_SOME_FAILED = 1, 2, 3
+# What is left of the server's where there is no client.
+_SETTINGS = (
+    "bundle", "engine", "precision", "device", "expected_load", "cache_dir", "max_batch_size",
+    "max_queue", "max_body_bytes", "max_pixels", "answer_cache_bytes", "decode_threads",
+    "engine_threads", "log_level", "log_format",
+)  # fmt: skip
+_DEFAULTS = {"expected_load": "throughput"}
 # Rows are kept at least so often: what a killed run has to do again.
 _KEEP_EVERY_S, _KEEP_EVERY_ROWS = 5.0, 256
 _GOES_ON = "run again, without --overwrite, it goes on from here"
@@ -53,8 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite", action="store_true", help="discard an older table or unfinished run"
     )
-    parser.add_argument("--model_name", help=argparse.SUPPRESS)
-    add_arguments(parser)
+    add_arguments(parser, _SETTINGS, _DEFAULTS)
     return parser
 
 
@@ -67,9 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(argv)
     try:
-        settings = read_settings(arguments, os.environ)
-        if "expected_load" not in settings.model_fields_set:
-            settings = settings.model_copy(update={"expected_load": "throughput"})
+        settings = read_settings(arguments, os.environ, _SETTINGS, _DEFAULTS)
         settings.address()
         logs.configure(settings.log_level, settings.log_format)
         files = find(arguments.input)

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from model.bundle import Bundle
-from predictor.batch.__main__ import EXIT_FAILED, EXIT_SOME_FAILED, EXIT_WRONG, main
+from predictor.batch.__main__ import EXIT_FAILED, EXIT_SOME_FAILED, EXIT_WRONG, build_parser, main
 from predictor.batch.inputs import find
 from predictor.batch.progress import Progress
 from predictor.batch.results import Results
@@ -274,6 +275,20 @@ def test_wrong_use_is_said_before_anything_is_loaded(
     _, said = run(bundle, path, tmp_path / "out.csv", *flags, status=EXIT_WRONG)
     assert message in said
     assert "Traceback" not in said
+
+
+def test_only_settings_that_matter_without_clients_are_offered(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = " ".join(build_parser().format_help().split())
+    offered = set(re.findall(r"--([a-z_]+)", said)) - {"help", "output", "overlays", "overwrite"}
+    assert {"bundle", "engine", "max_pixels", "decode_threads", "log_level"} < offered
+    assert not offered & {"token_file", "request_log", "page", "drain_grace_s", "max_requests"}
+    assert "throughput (full batches), balanced (default: throughput)" in said
+    # A server's environment, as a Job that is made from its Deployment may have it.
+    monkeypatch.setenv("SIGHTLINE_MAX_UPLOAD_BYTES", "1024")
+    (tmp_path / "0.png").write_bytes(png(phantoms(1)[0]))
+    assert run(bundle, tmp_path / "0.png", tmp_path / "out.csv")[0][0]["label"]
 
 
 def test_a_glob_takes_what_matches_and_an_empty_folder_is_refused(folder: Path) -> None:
