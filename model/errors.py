@@ -19,6 +19,14 @@ class ImageError(SightlineError, ValueError):
     reason = "image"
 
 
+def image_reasons() -> frozenset[str]:
+    """The reasons that lie in an image itself: another try would end the same."""
+    kinds = [ImageError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return frozenset(kind.reason for kind in kinds)
+
+
 class EmptyImageError(ImageError):
     """There are no bytes."""
 

@@ -76,7 +76,7 @@ def load(settings: Settings, metrics: Metrics) -> Served:
             max_batch_size=settings.max_batch_size,
             threads=settings.engine_cpus,
             load=settings.expected_load,
-            cache=cache_directory(settings.cache_dir, bundle.path),
+            cache=cache_directory(settings.cache_dir, source.lasting),
         ),
         metrics,
     )

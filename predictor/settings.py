@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -54,7 +55,7 @@ class Settings(BaseModel):
     cache_dir: str | None = Field(
         default=None,
         description="directory that keeps the choice of the engine for the next start; .cache in "
-        "the bundle, where that is writable, if nothing is said",
+        "the bundle, where that is writable and not downloaded, if nothing is said",
     )
     max_batch_size: int = Field(default=8, ge=1, le=256, description="most images given at once")
     max_queue: int = Field(
@@ -69,7 +70,10 @@ class Settings(BaseModel):
         default=30.0, gt=0, le=3600, description="seconds after which a request is given up"
     )
     max_body_bytes: int = Field(
-        default=32 * MIB, ge=1024, le=1024 * MIB, description="most bytes of a request"
+        default=32 * MIB,
+        ge=1024,
+        le=1024 * MIB,
+        description="most bytes of a request and of an image",
     )
     max_upload_bytes: int | None = Field(
         default=None,
@@ -191,14 +195,28 @@ class Settings(BaseModel):
         )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for every setting that the parser does not have yet."""
+ALL = tuple(Settings.model_fields)
+
+
+def add_arguments(
+    parser: argparse.ArgumentParser,
+    names: Sequence[str] = ALL,
+    defaults: Mapping[str, object] = MappingProxyType({}),
+) -> None:
+    """Add a flag for every setting that the parser does not have yet.
+
+    Args:
+        parser: what to add them to.
+        names: of the settings that matter to the program.
+        defaults: of the program, where they are not those of the settings.
+    """
     group = parser.add_argument_group("Sightline")
     # KServe's own flag says "model" where nothing is said; the manifest knows better.
     parser.set_defaults(model_name=None)
     for name, field in Settings.model_fields.items():
-        if name != "model_name":
-            default = "" if field.default is None else f" (default: {field.default})"
+        if name in names and name != "model_name":
+            value = defaults.get(name, field.default)
+            default = "" if value is None else f" (default: {value})"
             group.add_argument(
                 f"--{name}",
                 metavar="",
@@ -207,14 +225,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
 
 
-def read_settings(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
-    """Put flags and environment together.
+def read_settings(
+    arguments: argparse.Namespace,
+    environment: Mapping[str, str],
+    names: Sequence[str] = ALL,
+    defaults: Mapping[str, object] = MappingProxyType({}),
+) -> Settings:
+    """Put flags and environment together; names and defaults are those of `add_arguments`.
 
     Raises:
         StartError: a value is wrong; names it and what is accepted.
     """
-    values: dict[str, Any] = {}
-    for name in Settings.model_fields:
+    values: dict[str, Any] = dict(defaults)
+    for name in names:
         flag = getattr(arguments, name, None)
         variable = environment.get(ENVIRONMENT_PREFIX + name.upper(), "")
         if flag is not None:

@@ -28,6 +28,11 @@ class Source:
     version: str | None = None
     download: tempfile.TemporaryDirectory[str] | None = None
 
+    @property
+    def lasting(self) -> Path | None:
+        """The directory, if it is still there at the next start."""
+        return self.path if self.download is None else None
+
     def close(self) -> None:
         """Remove what was downloaded."""
         if self.download is not None:

@@ -1,7 +1,7 @@
 """The step `release`: register the bundle, ask the gate, move the alias or refuse."""
 
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
 import mlflow
@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from model.bundle import Bundle
+from model.bundle import MANIFEST, Bundle
 from model.errors import SightlineError
 from train.errors import ConfigError
 from train.gate import Verdict, judge
@@ -54,7 +54,7 @@ def run_release(run: Run) -> Release:
         current = _version_under(client, config.name, alias)
         champion = None if current is None else _download(current, uri, Path(scratch))
         verdict = judge(run, bundle, champion, None if current is None else str(current.version))
-        tracker.log_files(bundle.path, _artifact_path(bundle))
+        _log_bundle(tracker, bundle)
         made = _register(client, tracker.run_id, bundle, config.name)
         version = str(made.version)
         tags = {
@@ -123,6 +123,13 @@ def _download(version: ModelVersion, uri: str, directory: Path) -> Bundle:
     bundle = Bundle.open(Path(path))
     bundle.verify()
     return bundle
+
+
+def _log_bundle(tracker: MlflowTracker, bundle: Bundle) -> None:
+    # Only what the bundle is: a server that ran on it may have left its cache there.
+    for name in (*bundle.manifest.files, MANIFEST):
+        folder = PurePosixPath(_artifact_path(bundle), name).parent
+        tracker.log_files(bundle.path / name, str(folder))
 
 
 def _register(client: MlflowClient, run_id: str, bundle: Bundle, name: str) -> ModelVersion:

@@ -9,21 +9,30 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from model.errors import SightlineError
 from predictor import logs
-from predictor.batch.inputs import find
+from predictor.batch.inputs import find, name_of
 from predictor.batch.progress import Progress
-from predictor.batch.results import Results, Row
+from predictor.batch.results import Results, Row, begun_job
 from predictor.batch.scoring import Scorer
-from predictor.errors import StartError
+from predictor.errors import RequestError, StartError
 from predictor.metrics import Metrics
 from predictor.served import Served, load
 from predictor.settings import Settings, add_arguments, read_settings
 
 EXIT_FAILED, EXIT_WRONG, EXIT_SOME_FAILED = 1, 2, 3
+# What is left of the server's where there is no client.
+_SETTINGS = (
+    "bundle", "engine", "precision", "device", "expected_load", "cache_dir", "max_batch_size",
+    "max_queue", "max_body_bytes", "max_pixels", "answer_cache_bytes", "decode_threads",
+    "engine_threads", "log_level", "log_format",
+)  # fmt: skip
+_DEFAULTS = {"expected_load": "throughput"}
 # Rows are kept at least so often: what a killed run has to do again.
 _KEEP_EVERY_S, _KEEP_EVERY_ROWS = 5.0, 256
+_GOES_ON = "run again, without --overwrite, it goes on from here"
 
 
 class Stopped(Exception):  # noqa: N818 - no error: somebody has asked for it
@@ -51,8 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite", action="store_true", help="discard an older table or unfinished run"
     )
-    parser.add_argument("--model_name", help=argparse.SUPPRESS)
-    add_arguments(parser)
+    add_arguments(parser, _SETTINGS, _DEFAULTS)
     return parser
 
 
@@ -65,26 +73,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(argv)
     try:
-        settings = read_settings(arguments, os.environ)
-        if "expected_load" not in settings.model_fields_set:
-            settings = settings.model_copy(update={"expected_load": "throughput"})
-        files = find(arguments.input)
+        settings = read_settings(arguments, os.environ, _SETTINGS, _DEFAULTS)
         settings.address()
+        logs.configure(settings.log_level, settings.log_format)
+        files = find(arguments.input)
     except StartError as error:
         parser.exit(EXIT_WRONG, f"{parser.prog}: error: {error}\n")
-    logs.configure(settings.log_level, settings.log_format)
     try:
         failed = asyncio.run(_run(settings, files, arguments))
     except Stopped as stopped:
-        print("stopped; run again, without --overwrite, it goes on from here", file=sys.stderr)
+        print("stopped", _GOES_ON, sep="; ", file=sys.stderr)
         return 128 + stopped.number
     except SightlineError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        if isinstance(error, RequestError):
+            print(_GOES_ON, file=sys.stderr)
         return EXIT_WRONG if isinstance(error, StartError) else EXIT_FAILED
     return EXIT_SOME_FAILED if failed else 0
 
 
 async def _run(settings: Settings, files: list[Path], arguments: argparse.Namespace) -> int:
+    if not arguments.overwrite:
+        settings = _as_begun(settings, begun_job(arguments.output))
     served = load(settings, Metrics())
     scoring = asyncio.create_task(_score_all(served, settings, files, arguments))
     received: list[int] = []
@@ -103,6 +113,13 @@ async def _run(settings: Settings, files: list[Path], arguments: argparse.Namesp
         await served.close()
 
 
+def _as_begun(settings: Settings, job: dict[str, Any]) -> Settings:
+    """Leave no choice where an earlier run has made it: rows of one table are of one engine."""
+    choices = {name: job[name] for name in ("engine", "precision") if name in job}
+    said = {name for name in choices if getattr(settings, name) != "auto"}
+    return settings.model_copy(update={name: choices[name] for name in choices.keys() - said})
+
+
 async def _score_all(
     served: Served, settings: Settings, files: list[Path], arguments: argparse.Namespace
 ) -> int:
@@ -110,10 +127,15 @@ async def _score_all(
     scorer = Scorer(served.pipeline, keys, settings.limits, arguments.overlays)
     if arguments.overlays is not None:
         arguments.overlays.mkdir(parents=True, exist_ok=True)
-    job = {"bundle": served.bundle.digest, "columns": scorer.columns}
+    job = {
+        "bundle": served.bundle.digest,
+        "columns": scorer.columns,
+        "engine": served.engine.name,
+        "precision": served.engine.precision,
+    }
     overwrite = arguments.overwrite
     with Results(arguments.output, job, scorer.columns, overwrite=overwrite) as results:
-        left = [file for file in files if str(file) not in results.done]
+        left = [file for file in files if name_of(file) not in results.done]
         done, failed = len(files) - len(left), sum("error" in row for row in results.rows())
         progress = Progress(len(files), done, sys.stderr)
         # As many as fill the next batch while one is computed and another is decoded.

@@ -2,9 +2,13 @@
 
 import csv
 import glob
+import logging
+import os
 from pathlib import Path
 
 from predictor.errors import StartError
+
+LOGGER = logging.getLogger("sightline.batch")
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm", ".dicom")
 COLUMN = "file"
@@ -15,17 +19,26 @@ def find(source: str) -> list[Path]:
 
     Args:
         source: a folder, searched at every depth for the suffixes of images; a CSV, whose paths
-            are relative to it; one file; or a glob pattern, of which every file counts.
+            are relative to it; one file; or a glob pattern, of which every file counts. How many
+            files of a folder have other suffixes is logged.
 
     Raises:
         StartError: there is no such thing, or no file in it.
     """
     path = Path(source)
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if _is_image(file))
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        found = [file for file in files if file.suffix.lower() in SUFFIXES]
         expected = f"at any depth with a name in {', '.join(SUFFIXES)}"
+        if skipped := len(files) - len(found):
+            expected += f"; {skipped} with other names, which a glob or a CSV would take"
+            data = {"skipped": skipped, "scored": SUFFIXES}
+            LOGGER.warning("files skipped for their suffix", extra={"data": data})
     elif path.suffix.lower() == ".csv":
         found, expected = _listed(path), f"in its column {COLUMN!r}"
+    elif path.is_file():
+        # Its name may have what is special in a pattern.
+        return [path]
     else:
         # Path.glob() takes no absolute pattern.
         matches = (Path(name) for name in glob.glob(source, recursive=True))  # noqa: PTH207
@@ -35,8 +48,9 @@ def find(source: str) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and file.is_file()
+def name_of(file: Path) -> str:
+    """A file's name in the table. A byte that is no UTF-8, which a name may have, is escaped."""
+    return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
 def _listed(path: Path) -> list[Path]:

@@ -1,8 +1,8 @@
 """Rows kept so that a run may end at any moment, and the finished table.
 
 Rows are collected in a folder beside the output, in parts that are there whole or not at all. The
-next run skips what they hold. When nothing is left they become the output, which takes its name
-only when it is complete.
+next run skips what they hold, but for failures that may pass: those are forgotten. When nothing is
+left they become the output, which takes its name only when it is complete.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import orjson
 
+from model.errors import image_reasons
 from predictor.errors import StartError
 
 Row = dict[str, Any]
@@ -23,6 +24,15 @@ Row = dict[str, Any]
 FORMATS = (".csv", ".parquet")
 _JOB, _LOCK = "job.json", "lock"
 _TEXTS = ("file", "label", "risk", "overlay", "error")
+
+
+def begun_job(output: Path) -> dict[str, Any]:
+    """What the unfinished run that makes this table was begun with; empty if there is none."""
+    try:
+        job: dict[str, Any] = orjson.loads((_parts_of(output) / _JOB).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return job
 
 
 class Results:
@@ -43,7 +53,7 @@ class Results:
     ) -> None:
         self._output = output
         self._columns = columns
-        self._folder = output.with_name(f".{output.name}.parts")
+        self._folder = _parts_of(output)
         _check_format(output)
         if output.exists() and not overwrite and not (self._folder / _JOB).is_file():
             raise StartError(f"output {output} exists; give --overwrite, or another name")
@@ -55,6 +65,7 @@ class Results:
                 if overwrite:
                     self._discard()
                 self._begin(job)
+                self._forget_passing()
             except BlockingIOError:
                 raise StartError(f"output {output} is being made by another run") from None
             except OSError as error:
@@ -73,8 +84,9 @@ class Results:
         """Keep rows, in this order, after those that are kept already."""
         if rows:
             part = self._folder / f"{len(self._parts()):08d}.jsonl"
-            lines = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-            _write(part, lambda stream: stream.write(lines))
+            _write_lines(
+                part, [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows]
+            )
 
     def rows(self) -> Iterator[Row]:
         """All that is kept."""
@@ -106,6 +118,14 @@ class Results:
                     f"output {self._output} was begun with {name} {begun.get(name)!r}, this run "
                     f"has {value!r}; give --overwrite to begin anew, or another name"
                 )
+
+    def _forget_passing(self) -> None:
+        final = image_reasons()
+        for part in self._parts():
+            lines = part.read_bytes().splitlines(keepends=True)
+            kept = [line for line in lines if orjson.loads(line).get("error", "image") in final]
+            if len(kept) < len(lines):
+                _write_lines(part, kept)
 
     def _parts(self) -> list[Path]:
         return sorted(self._folder.glob("*.jsonl"))
@@ -146,6 +166,10 @@ def _text(value: object) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def _parts_of(output: Path) -> Path:
+    return output.with_name(f".{output.name}.parts")
+
+
 def _check_format(output: Path) -> None:
     if output.suffix not in FORMATS:
         raise StartError(
@@ -159,6 +183,10 @@ def _check_format(output: Path) -> None:
                 f"output {output} needs pyarrow, which is not installed: "
                 "pip install 'sightline[batch]', or write .csv"
             ) from None
+
+
+def _write_lines(file: Path, lines: Sequence[bytes]) -> None:
+    _write(file, lambda stream: stream.writelines(lines))
 
 
 def _write(file: Path, write: Callable[[IO[bytes]], object]) -> None:

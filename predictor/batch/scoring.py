@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from model.image import ImageLimits
 from predictor.answer import Answer
+from predictor.batch.inputs import name_of
 from predictor.batch.results import Row
-from predictor.errors import ItemError, RequestError
+from predictor.errors import EngineError, NotReadyError, RequestError
 from predictor.pipeline import Pipeline
 from predictor.query import Query
 
@@ -43,7 +45,12 @@ class Scorer:
         return ["file", "label", "confidence", "risk", *self._columns, *overlay, "error"]
 
     async def score(self, files: Iterable[Path], at_once: int) -> AsyncGenerator[Row, None]:
-        """A row for each file, in their order, with so many being worked on at a time."""
+        """A row for each file, in their order, with so many being worked on at a time.
+
+        Raises:
+            EngineError: the engine failed, which says nothing about the file.
+            NotReadyError: the pipeline was closed.
+        """
         waiting: deque[asyncio.Task[Row]] = deque()
         try:
             for file in files:
@@ -58,7 +65,7 @@ class Scorer:
             await asyncio.gather(*waiting, return_exceptions=True)
 
     async def _row(self, file: Path) -> Row:
-        row: Row = {"file": str(file)}
+        row: Row = {"file": name_of(file)}
         try:
             data = await asyncio.to_thread(self._read, file)
             query = Query([data], overlay=self._overlays is not None)
@@ -67,7 +74,9 @@ class Scorer:
             overlay = answers.answers[0].overlay
             if self._overlays is not None and overlay is not None:
                 row["overlay"] = await asyncio.to_thread(_keep, self._overlays, file, overlay)
-        except (ItemError, RequestError) as error:
+        except (EngineError, NotReadyError):
+            raise
+        except RequestError as error:
             row["error"] = error.reason
         except OSError:
             row["error"] = "unreadable"
@@ -90,8 +99,8 @@ class Scorer:
 
 def _keep(folder: Path, file: Path, overlay: bytes) -> str:
     # Files of one name may come from several folders.
-    digest = hashlib.sha256(str(file).encode()).hexdigest()[:8]
-    name = f"{file.stem}-{digest}.png"
+    digest = hashlib.sha256(os.fsencode(file)).hexdigest()[:8]
+    name = f"{name_of(Path(file.stem))}-{digest}.png"
     partial = folder / f".{name}.partial"
     partial.write_bytes(overlay)
     partial.replace(folder / name)

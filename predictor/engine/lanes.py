@@ -37,17 +37,22 @@ def open_lane(
         max_batch_size: most images of a batch.
 
     Returns:
-        None where lanes are of no use, or if it does not reproduce the reference answers.
+        None where lanes are of no use, or if it does not load or reproduce the reference answers:
+        the engine alone can serve.
     """
     if engine.device != "cpu" or engine.name not in _CONCURRENT or not 1 < threads <= _MOST_LANES:
         return None
     kind = kinds[engine.name]
     file = bundle.path / kind.artefacts[engine.precision]
-    lane = kind.open(file, engine.precision, 1)
-    tolerance = bundle.manifest.tolerance[engine.precision]
-    test = self_test(lane, bundle.reference(), tolerance, max_batch_size)
-    if test.reason is None:
-        return lane
-    LOGGER.warning("no lanes", extra={"data": {"reason": test.reason}})
-    lane.close()
+    try:
+        lane = kind.open(file, engine.precision, 1)
+    except Exception as error:  # noqa: BLE001 - a runtime may raise anything
+        reason: str | None = f"{file.name} does not load again: {type(error).__name__}: {error}"
+    else:
+        tolerance = bundle.manifest.tolerance[engine.precision]
+        reason = self_test(lane, bundle.reference(), tolerance, max_batch_size).reason
+        if reason is None:
+            return lane
+        lane.close()
+    LOGGER.warning("no lanes", extra={"data": {"reason": reason}})
     return None

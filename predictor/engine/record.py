@@ -95,23 +95,33 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def cache_directory(setting: str | None, bundle: Path) -> Path | None:
+def cache_directory(setting: str | None, bundle: Path | None) -> Path | None:
     """Where something can be kept for the next start, or None if nowhere.
 
     Args:
         setting: the directory that was asked for; may not exist yet.
-        bundle: directory of the bundle, which is used if nothing was asked for.
+        bundle: directory of the bundle, which is used if nothing was asked for; None if it goes
+            with this process.
     """
-    directory = Path(setting) if setting else bundle / ".cache"
+    if setting:
+        directory = Path(setting)
+    elif bundle is not None:
+        directory = bundle / ".cache"
+    else:
+        _nothing_kept(logging.INFO, "the bundle is downloaded at every start; give --cache_dir")
+        return None
     try:
         directory.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=directory).close()
     except OSError as error:
-        reason = error.strerror or type(error).__name__
         level = logging.WARNING if setting else logging.INFO
-        LOGGER.log(level, "nothing is kept for the next start", extra={"data": {"reason": reason}})
+        _nothing_kept(level, error.strerror or type(error).__name__)
         return None
     return directory
+
+
+def _nothing_kept(level: int, reason: str) -> None:
+    LOGGER.log(level, "nothing is kept for the next start", extra={"data": {"reason": reason}})
 
 
 def record_file(directory: Path, key: dict[str, Any]) -> Path:

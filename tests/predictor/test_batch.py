@@ -2,23 +2,28 @@ import csv
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
+from prometheus_client import CollectorRegistry
 
 from model.bundle import Bundle
-from predictor.batch.__main__ import EXIT_SOME_FAILED, EXIT_WRONG
+from predictor.batch.__main__ import EXIT_FAILED, EXIT_SOME_FAILED, EXIT_WRONG, build_parser, main
 from predictor.batch.inputs import find
 from predictor.batch.progress import Progress
 from predictor.batch.results import Results
+from predictor.batcher import Batcher
 from predictor.engine import ENGINES
-from predictor.errors import StartError
+from predictor.errors import EngineError, StartError
+from predictor.metrics import Metrics
 from tests.predictor.bundles import jpeg, phantoms, png
 from tests.predictor.servers import PATIENCE_S, ROOT
 
@@ -91,6 +96,8 @@ def test_a_folder_becomes_a_table_in_its_order(
     ]
     assert "8 of 8 images, 1 failed" in said
     assert "Jane" not in said
+    assert '"event":"files skipped for their suffix","skipped":1,' in said
+    assert "notes" not in said
     assert sorted(file.name for file in tmp_path.iterdir()) == ["images", "out.csv"]
 
 
@@ -110,6 +117,19 @@ def test_a_csv_with_overlays_becomes_parquet(bundle: Bundle, folder: Path, tmp_p
     for file in overlays.iterdir():
         with Image.open(file) as picture:
             assert picture.size == (64, 64)
+
+
+def test_a_name_that_is_no_utf_8_is_a_row_like_any_other(
+    bundle: Bundle, folder: Path, tmp_path: Path
+) -> None:
+    output, overlays = tmp_path / "out.csv", tmp_path / "overlays"
+    name = folder / os.fsdecode(b"M\xfcller.png")
+    name.write_bytes(png(phantoms(1)[0]))
+    rows, _ = run(bundle, folder, output, "--overlays", str(overlays), status=EXIT_SOME_FAILED)
+    row = next(row for row in rows if Path(row["file"]).name == "M\\xfcller.png")
+    assert row["label"]
+    assert not row["error"]
+    assert (overlays / row["overlay"]).is_file()
 
 
 def with_a_gap(tmp_path: Path, images: int, gap: int) -> tuple[Path, Path]:
@@ -174,6 +194,59 @@ def test_a_run_that_is_asked_to_stop_keeps_everything(bundle: Bundle, tmp_path: 
     assert "20 of 20 images, 0 failed" in said
 
 
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`main` may be called again and again, and leaves pytest's logging alone."""
+    name = "predictor.batch.__main__"
+    monkeypatch.setattr(f"{name}.Metrics", lambda: Metrics(CollectorRegistry()))
+    monkeypatch.setattr(f"{name}.logs.configure", lambda *_: None)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_whose_engine_fails_ends_and_goes_on_with_the_same_engine(
+    bundle: Bundle,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output, parts = tmp_path / "out.csv", tmp_path / ".out.csv.parts"
+    odd = folder / os.fsdecode(b"0\xff.png")
+    odd.write_bytes(png(phantoms(1)[0]))
+    arguments = [str(folder), "--output", str(output), "--bundle", str(bundle.path)]
+    submit, left = Batcher.submit, iter(range(3))
+
+    async def fail_at_the_fourth(*given: Any, **named: Any) -> Any:
+        if next(left, None) is None:
+            raise EngineError("out of memory")
+        return await submit(*given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Batcher, "submit", fail_at_the_fourth)
+        chosen = ("--engine", "torchscript", "--max_queue", "1")
+        assert main([*arguments, *chosen]) == EXIT_FAILED
+    said = capsys.readouterr().err
+    assert "error: out of memory" in said
+    assert "it goes on from here" in said
+    (part,) = parts.glob("*.jsonl")
+    kept = [json.loads(line) for line in part.read_bytes().splitlines()]
+    assert {Path(row["file"]).name for row in kept} == {"0.png", "0\\xff.png", "1.png"}
+    # A failure that has nothing to do with the image, as an earlier run may have left it.
+    kept[0] = {"file": kept[0]["file"], "error": "deadline"}
+    part.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    # Were it read once more, it would be corrupt.
+    odd.write_bytes(b"changed")
+    assert main([*arguments, "--engine", "onnxruntime"]) == EXIT_WRONG
+    assert (
+        "was begun with engine 'torchscript', this run has 'onnxruntime'" in capsys.readouterr().err
+    )
+    assert main(arguments) == EXIT_SOME_FAILED
+    assert {Path(row["file"]).name: row["error"] for row in table(output)} == {
+        **{f"{number}.png": "" for number in range(7)}, "0\\xff.png": "", "3.JPG": "corrupt",
+    }  # fmt: skip
+    assert len(table(output)) == 9
+
+
 def test_a_finished_table_and_rows_of_another_model_are_not_mixed(
     bundle: Bundle, folder: Path, tmp_path: Path
 ) -> None:
@@ -204,11 +277,31 @@ def test_wrong_use_is_said_before_anything_is_loaded(
     assert "Traceback" not in said
 
 
+def test_only_settings_that_matter_without_clients_are_offered(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = " ".join(build_parser().format_help().split())
+    offered = set(re.findall(r"--([a-z_]+)", said)) - {"help", "output", "overlays", "overwrite"}
+    assert {"bundle", "engine", "max_pixels", "decode_threads", "log_level"} < offered
+    assert not offered & {"token_file", "request_log", "page", "drain_grace_s", "max_requests"}
+    assert "throughput (full batches), balanced (default: throughput)" in said
+    # A server's environment, as a Job that is made from its Deployment may have it.
+    monkeypatch.setenv("SIGHTLINE_MAX_UPLOAD_BYTES", "1024")
+    (tmp_path / "0.png").write_bytes(png(phantoms(1)[0]))
+    assert run(bundle, tmp_path / "0.png", tmp_path / "out.csv")[0][0]["label"]
+
+
 def test_a_glob_takes_what_matches_and_an_empty_folder_is_refused(folder: Path) -> None:
     assert [file.name for file in find(f"{folder}/**/*.png")] == [f"{n}.png" for n in range(7)]
     assert [file.name for file in find(f"{folder}/notes.txt")] == ["notes.txt"]
+    (folder / "scan[1].png").touch()
+    assert find(f"{folder}/scan[1].png") == [folder / "scan[1].png"]
     (folder / "empty").mkdir()
     with pytest.raises(StartError, match=r"has no file at any depth with a name in \.jpg"):
+        find(str(folder / "empty"))
+    # As an archive exports them: DICOM without a suffix.
+    (folder / "empty" / "IM000001").touch()
+    with pytest.raises(StartError, match="; 1 with other names, which a glob or a CSV would take"):
         find(str(folder / "empty"))
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,21 @@ def test_there_is_none_where_it_is_of_no_use(bundle: Bundle, name: str, threads:
     assert open_lane(opened(bundle, name, threads), bundle, ENGINES, threads, 4) is None
 
 
-def test_there_is_none_if_it_does_not_reproduce_the_reference(
-    bundle: Bundle, tmp_path: Path
+@pytest.mark.parametrize(
+    ("alter", "reason"),
+    [
+        (bend_weights, "probabilities differ"),
+        (lambda file: file.write_bytes(b"no graph"), "model.onnx does not load again"),
+    ],
+)
+def test_there_is_none_if_it_does_not_load_or_reproduce_the_reference(
+    bundle: Bundle,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    alter: Callable[[Path], object],
+    reason: str,
 ) -> None:
-    bent = altered(bundle, tmp_path / "bent", lambda files: bend_weights(files / "model.onnx"))
-    assert open_lane(opened(bundle), bent, ENGINES, 2, 4) is None
+    other = altered(bundle, tmp_path / "other", lambda files: None)
+    alter(other.path / "model.onnx")
+    assert open_lane(opened(bundle), other, ENGINES, 2, 4) is None
+    assert reason in str(vars(caplog.records[-1])["data"])

@@ -86,6 +86,15 @@ def test_where_nothing_can_be_written_there_is_no_cache(tmp_path: Path) -> None:
     assert cache_directory("/proc/self", tmp_path) is None
 
 
+def test_a_bundle_that_goes_with_the_process_keeps_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "sightline.engine")
+    assert cache_directory(None, None) is None
+    assert caplog.messages == ["nothing is kept for the next start"]
+    assert cache_directory(str(tmp_path), None) == tmp_path
+
+
 def test_the_machine_is_told_by_its_processor_and_versions_by_what_is_installed() -> None:
     facts = machine()
     assert facts["cpu"]["arch"] == os.uname().machine

@@ -1,3 +1,4 @@
+import asyncio
 import shutil
 import sys
 from collections.abc import Iterator
@@ -7,6 +8,9 @@ import pytest
 
 from model.bundle import Bundle
 from predictor.errors import StartError
+from predictor.metrics import Metrics
+from predictor.served import load
+from predictor.settings import Settings
 from predictor.source import resolve
 
 
@@ -86,6 +90,13 @@ def test_a_registered_version_is_downloaded_and_its_number_kept(
     assert downloaded.digest == bundle.digest
     source.close()
     assert not source.path.exists()
+
+
+@pytest.mark.usefixtures("registry_home")
+def test_the_choice_of_the_engine_is_not_kept_in_a_download(metrics: Metrics) -> None:
+    served = load(Settings(bundle="models:/chest/1", engine="onnxruntime"), metrics)
+    assert not (served.source.path / ".cache").exists()
+    asyncio.run(served.close())
 
 
 @pytest.mark.usefixtures("registry_home")

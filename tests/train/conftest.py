@@ -2,6 +2,10 @@
 
 import csv
 import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +93,30 @@ def shapes_tree(root: Path, output: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shapes(tmp_path_factory.mktemp("data") / "shapes")
+
+
+@pytest.fixture(scope="session")
+def fit_and_die() -> Iterator[Callable[[Path, str], int]]:
+    """Runs `fit` in a process of its own up to a point; see `fit_and_die.py`."""
+    worker = Path(__file__).parent / "fit_and_die.py"
+    with subprocess.Popen(
+        [sys.executable, "-m", f"tests.train.{worker.stem}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=worker.parents[2],
+        # As `python -m train` sets it before torch is loaded.
+        env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
+    ) as process:
+
+        def run(config: Path, point: str) -> int:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            print(config, point, file=process.stdin, flush=True)
+            return int(process.stdout.readline())
+
+        yield run
 
 
 @pytest.fixture(scope="session")

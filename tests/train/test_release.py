@@ -93,6 +93,9 @@ def test_the_first_release_registers_and_moves_the_alias(run: Run) -> None:
 
 
 def test_the_registered_artefact_is_the_bundle(run: Run, tmp_path: Path) -> None:
+    # As a server leaves it that ran on the bundle before it was released.
+    (run.bundle_path / ".cache").mkdir()
+    (run.bundle_path / ".cache" / "engine-0.json").write_text("{}")
     run_release(run)
     version = client(run).get_model_version(run.config.name, "1")
     assert version.run_id is not None
@@ -100,7 +103,10 @@ def test_the_registered_artefact_is_the_bundle(run: Run, tmp_path: Path) -> None
     fetched = client(run).download_artifacts(
         version.run_id, version.source.rsplit("/", 1)[1], str(tmp_path)
     )
-    Bundle.open(Path(fetched)).verify()
+    bundle = Bundle.open(Path(fetched))
+    bundle.verify()
+    files = {file.relative_to(fetched).as_posix() for file in Path(fetched).rglob("*.*")}
+    assert files == {*bundle.manifest.files, "manifest.json"}
     assert version.source.endswith(f"/bundle-{Bundle.open(run.bundle_path).digest[:16]}")
 
 

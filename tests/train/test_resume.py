@@ -2,8 +2,7 @@
 
 import shutil
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from train.checkpoint import load_checkpoint
 
 from .conftest import shapes_tree
 
-WORKER = Path(__file__).parent / "fit_and_die.py"
+FitAndDie = Callable[[Path, str], int]
 EPOCHS = 3
 
 
@@ -33,17 +32,6 @@ def write_config(shapes: Path, directory: Path) -> Path:
 @pytest.fixture
 def config(shapes: Path, tmp_path: Path) -> Path:
     return write_config(shapes, tmp_path)
-
-
-def fit_and_die(config: Path, point: str) -> int:
-    done = subprocess.run(
-        [sys.executable, str(WORKER), str(config), point],
-        check=False,
-        capture_output=True,
-        cwd=Path(__file__).parents[2],
-        timeout=200,
-    )
-    return done.returncode
 
 
 def same(a: object, b: object) -> bool:
@@ -66,7 +54,10 @@ def without_times(state: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.timeout(600)
 def test_a_training_that_is_killed_again_and_again_ends_the_same(
-    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: Path,
+    fit_and_die: FitAndDie,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     # Of 12 steps an epoch: within the first, while its best state is being written, by a signal
     # early in the second, and once more.
@@ -94,7 +85,7 @@ def test_a_training_that_is_killed_again_and_again_ends_the_same(
 
 
 @pytest.fixture(scope="module")
-def killed(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def killed(shapes: Path, fit_and_die: FitAndDie, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a configuration and the run that was killed in its first epoch."""
     directory = tmp_path_factory.mktemp("killed")
     config = write_config(shapes, directory)

@@ -2,11 +2,11 @@
 
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,39 +138,21 @@ def test_a_mistake_in_the_next_fit_keeps_the_results_of_this_one(
     assert {name: (tmp_path / "run" / name).read_bytes() for name in names} == before
 
 
-def test_sigterm_ends_the_tracked_run(config: Path, tree: dict[str, Any], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "train", "fit", "--config", str(config), "loop.epochs=500"]
-    process = subprocess.Popen([*command, "loop.patience=500"], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("epoch   1"):
-            break
-    process.terminate()
-    process.communicate(timeout=60)
-    assert process.returncode == 143
+def test_sigterm_ends_the_tracked_run(
+    config: Path, fit_and_die: Callable[[Path, str], int], tree: dict[str, Any], tmp_path: Path
+) -> None:
+    assert fit_and_die(config, "term 5") == 143
     run_id = json.loads((tmp_path / "run" / "tracking.json").read_text())["run_id"]
     assert MlflowClient(tree["tracking"]["uri"]).get_run(run_id).info.status == "KILLED"
 
 
-def test_no_bar_is_drawn_where_there_is_no_terminal(config: Path) -> None:
-    done = subprocess.run(
-        check=False,
-        args=[
-            sys.executable,
-            "-m",
-            "train",
-            "fit",
-            "--config",
-            str(config),
-            "tracking.tracker=none",
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "100"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert "\r" not in done.stderr
-    assert re.search(r"epoch +1 +train loss \d\.\d+ +val loss", done.stderr)
+def test_no_bar_is_drawn_where_there_is_no_terminal(
+    config: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "--config", str(config), "tracking.tracker=none"]) == 0
+    said = capfd.readouterr().err
+    assert "\r" not in said
+    assert re.search(r"epoch +1 +train loss \d\.\d+ +val loss", said)
 
 
 def test_metrics_are_those_of_the_test_split_alone(exported: Run) -> None:
