@@ -38,6 +38,7 @@ def guarded(
         ("GET", "/v2/models"),
         ("GET", "/v2/models/tiny"),
         ("GET", "/v1/models"),
+        ("GET", "/openapi.json"),
         ("POST", "/v2/models/tiny/infer"),
         ("POST", "/v2/models/other/infer"),
         ("POST", "/v1/models/tiny:predict"),
