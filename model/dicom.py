@@ -1,7 +1,8 @@
 """DICOM files to 8-bit pictures, by a rule that is written into the bundle.
 
 Only the elements that make up the picture are read; nothing about the patient ever leaves the
-file, not even in an error. Errors name transfer syntaxes, SOP classes, counts and sizes.
+file, not even in an error. Errors name transfer syntaxes, SOP classes, counts and sizes,
+and the start of a photometric interpretation or VOI LUT function that is unknown.
 """
 
 import io

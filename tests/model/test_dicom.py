@@ -2,6 +2,7 @@ import contextlib
 import io
 import logging
 import struct
+import tracemalloc
 import warnings
 import zlib
 from typing import Any
@@ -41,7 +42,7 @@ from model.errors import (
     TransferSyntaxError,
     UnsupportedImageError,
 )
-from model.greyscale import DicomRule
+from model.greyscale import DicomRule, grey_table
 from model.image import DecodeRule, ImageLimits, decode, resize_pixels
 from tests.model.dicoms import SECRET, bundled, dataset, dicom, parsed, written
 
@@ -152,6 +153,20 @@ def test_padding_counts_for_no_percentile_and_a_flat_image_is_black() -> None:
     assert_close(grey(data)[20:], linear(kept, low, high))
     assert grey(dicom(np.full((40, 50), 7, np.uint16))).max() == 0
     assert grey(dicom(np.zeros((40, 50), np.uint16), PixelPaddingValue=0)).max() == 0
+
+
+def test_the_percentiles_take_little_memory_beside_the_pixels() -> None:
+    values = np.tile(RAMP, (50, 40))
+    pixels = values.copy()
+    grey_table(pixels[:40, :50].copy(), dataset(RAMP), DicomRule())
+    tracemalloc.start()
+    try:
+        table = grey_table(pixels, dataset(RAMP), DicomRule())
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 * pixels.size
+    assert np.array_equal(table, grey_table(RAMP, dataset(RAMP), DicomRule()))
 
 
 def test_the_percentiles_are_the_rule_s() -> None:
