@@ -2,8 +2,9 @@
 
 pydicom's own plugins for lossless JPEG and JPEG-LS either crash the process on damaged streams or
 may not be shipped under this project's licence. Here libjpeg-turbo, CharLS and OpenJPEG do the
-work, through `imagecodecs`, and only after the stream has stated the size that the file states:
-their memory is what the limits on an image allow. pydicom calls this module as a plugin.
+work, through `imagecodecs`, and Pillow for baseline JPEG; and only after the stream has stated the
+size that the file states: their memory is what the limits on an image allow. pydicom calls this
+module as a plugin.
 """
 
 import struct
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom import uid
+from pydicom.pixels.decoders import pillow
 
 PLUGIN = "sightline"
 
@@ -26,9 +28,10 @@ JPEG_2000 = frozenset(
     }
 )
 # What pydicom looks up when a plugin is not available; this one always is.
-DECODER_DEPENDENCIES = dict.fromkeys(
-    (*JPEG, *JPEG_LS, *JPEG_2000, uid.RLELossless), ("imagecodecs",)
-)
+DECODER_DEPENDENCIES = {
+    **dict.fromkeys((*JPEG, *JPEG_LS, *JPEG_2000, uid.RLELossless), ("imagecodecs",)),
+    uid.JPEGBaseline8Bit: ("pillow",),
+}
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _J2K_START = b"\xff\x4f\xff\x51"
@@ -71,6 +74,8 @@ def decode_frame(source: bytes, runner: Any) -> bytes | bytearray:
         # Some writers wrap the stream in a file of its own, against PS3.5 A.4.4.
         source = source[source.find(_J2K_START) :]
     check_size(source, runner)
+    if syntax == uid.JPEGBaseline8Bit:
+        return pillow._decode_frame(source, runner)
     if syntax in JPEG_2000:
         pixels = imagecodecs.jpeg2k_decode(source)
         if runner.photometric_interpretation in ("YBR_ICT", "YBR_RCT"):

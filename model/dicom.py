@@ -1,7 +1,8 @@
 """DICOM files to 8-bit pictures, by a rule that is written into the bundle.
 
 Only the elements that make up the picture are read; nothing about the patient ever leaves the
-file, not even in an error. Errors name transfer syntaxes, SOP classes, counts and sizes.
+file, not even in an error. Errors name transfer syntaxes, SOP classes, counts and sizes,
+and the start of a photometric interpretation or VOI LUT function that is unknown.
 """
 
 import io
@@ -38,7 +39,6 @@ _IMPORTING = threading.Lock()
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", _DEFLATED}
-_JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 
 # They have rows and columns, and no picture in them.
 _NO_PICTURE = {
@@ -220,8 +220,6 @@ def _plugin(syntax: str) -> str:
     """The decoder of a transfer syntax: always the same, so that lossy pictures are, too."""
     from model import codestream
 
-    if syntax == _JPEG_BASELINE:
-        return "pillow"
     return codestream.PLUGIN if codestream.is_available(syntax) else ""
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Values = npt.NDArray[np.float64]
 Stored = npt.NDArray[np.integer]
 
+_COUNTED_AT_ONCE = 1 << 18
+
 
 class DicomRule(BaseModel):
     """How a DICOM image becomes 8-bit grey or RGB. Part of the decode rule.
@@ -111,7 +113,7 @@ def _percentiles(
     dataset: "Dataset",
     rule: DicomRule,
 ) -> tuple[float, float]:
-    counts = np.bincount(pixels.view(unsigned(pixels)).ravel(), minlength=len(stored))
+    counts = _counts(pixels.view(unsigned(pixels)).ravel(), len(stored))
     padding = _first(dataset.get("PixelPaddingValue"))
     if padding is not None:
         kept = np.where(stored == padding, 0, counts)
@@ -123,6 +125,15 @@ def _percentiles(
     at = np.searchsorted(below, np.ceil(shares * (below[-1] - 1)), side="right")
     low, high = values[order][at]
     return float(low), float(high)
+
+
+def _counts(numbers: npt.NDArray[np.unsignedinteger], size: int) -> npt.NDArray[np.int64]:
+    """How often each number below `size` occurs."""
+    counts = np.zeros(size, np.int64)
+    # bincount makes 8 bytes of every pixel.
+    for start in range(0, len(numbers), _COUNTED_AT_ONCE):
+        counts += np.bincount(numbers[start : start + _COUNTED_AT_ONCE], minlength=size)
+    return counts
 
 
 def _lut(values: Values, item: Any, dataset: "Dataset") -> tuple[Values, int]:

@@ -13,7 +13,7 @@ from prometheus_client import disable_created_metrics
 
 from model.errors import SightlineError
 from predictor import logs
-from predictor.errors import StartError
+from predictor.errors import SettingError, StartError
 from predictor.lifecycle import SightlineModel
 from predictor.metrics import Metrics
 from predictor.server import LOADER, SightlineServer
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         server.serve(SightlineModel(settings, Metrics()))
     except SightlineError as error:
         LOGGER.critical("cannot serve", extra={"data": {"error": str(error)}})
-        return 1
+        return 2 if isinstance(error, SettingError) else 1
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         LOGGER.critical("cannot serve", exc_info=error, extra={"data": {"error": reason}})
@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _server(arguments: argparse.Namespace, settings: Settings) -> SightlineServer:
     received = arguments.grpc_max_receive_message_length or settings.max_body_bytes
-    sent = arguments.grpc_max_send_message_length or settings.max_body_bytes
+    # Maps and pictures may be more than the request; its images are bounded already.
+    sent = arguments.grpc_max_send_message_length or -1
     return SightlineServer(
         (received, sent),
         http_port=arguments.http_port,

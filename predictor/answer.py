@@ -42,14 +42,14 @@ class Timings:
 
     `queue` and `infer` are those of the image that was answered last; with several batches
     `queue` so holds the batches before its own. `begun` is the `time.monotonic()` at which the
-    first of them began.
+    first of them began; None if nothing had to be computed, and so there was no stage.
     """
 
     decode_s: float = 0.0
     queue_s: float = 0.0
     infer_s: float = 0.0
     encode_s: float = 0.0
-    begun: float = 0.0
+    begun: float | None = None
 
     def stages(self) -> dict[str, float]:
         return {

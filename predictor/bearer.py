@@ -4,7 +4,7 @@ import hmac
 import logging
 from pathlib import Path
 
-from predictor.errors import StartError, UnauthorisedError
+from predictor.errors import SettingError, UnauthorisedError
 
 LOGGER = logging.getLogger("sightline.token")
 
@@ -24,7 +24,7 @@ class TokenFile:
         path: of the file.
 
     Raises:
-        StartError: it cannot be read, or is empty.
+        SettingError: it cannot be read, or is empty.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,9 +33,11 @@ class TokenFile:
             self._mark = _mark(path)
             self._tokens = _read(path)
         except OSError as error:
-            raise StartError(f"--token_file {path} cannot be read: {error.strerror}") from None
+            raise SettingError(f"--token_file {path} cannot be read: {error.strerror}") from None
         if not self._tokens:
-            raise StartError(f"--token_file {path} is empty; a token is expected on its first line")
+            raise SettingError(
+                f"--token_file {path} is empty; a token is expected on its first line"
+            )
 
     def check(self, authorization: str | None) -> None:
         """Compare the `Authorization` header, in a time that says nothing about the tokens.

@@ -6,7 +6,10 @@ way to hold memory with a few bytes from many sockets.
 """
 
 import asyncio
+import fcntl
 import select
+import struct
+import termios
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -27,7 +30,7 @@ class Connections:
 
     Args:
         most: how many may be open.
-        client_timeout_s: how long a head may take to come and an answer to be taken.
+        client_timeout_s: how long a head may take to come, and a client pause in taking its answer.
         on_closed: told why, whenever a connection is closed for one of these reasons.
     """
 
@@ -67,6 +70,7 @@ class Connection(HttpToolsProtocol):
         self._unread_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._untaken_bytes = 0
         self._running: RequestResponseCycle | None = None
         self._hang_up = select.poll()
 
@@ -136,7 +140,7 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._write_timer = self.loop.call_later(self._house.client_timeout_s, self._stalled)
+        self._expect_taking()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -170,7 +174,21 @@ class Connection(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.end("head_timeout", HTTPStatus.REQUEST_TIMEOUT if self._unread_bytes else None)
 
+    def _expect_taking(self) -> None:
+        self._untaken_bytes = self._untaken()
+        self._write_timer = self.loop.call_later(self._house.client_timeout_s, self._stalled)
+
     def _stalled(self) -> None:
         self._write_timer = None
+        if self._untaken() < self._untaken_bytes:
+            self._expect_taking()
+            return
         self._house.on_closed("answer_timeout")
         self.transport.abort()
+
+    def _untaken(self) -> int:
+        # The kernel asks for more only when a good part of its megabytes is free: a slow client
+        # may take from them for long before our own buffer shrinks.
+        socket = self.transport.get_extra_info("socket")
+        (in_kernel,) = struct.unpack("i", fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)))
+        return self.transport.get_write_buffer_size() + int(in_kernel)

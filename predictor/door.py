@@ -17,7 +17,7 @@ class Door:
     Used from the event loop only.
 
     Raises:
-        StartError: the token file cannot be used.
+        SettingError: the token file cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:

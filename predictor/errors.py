@@ -22,6 +22,10 @@ class StartError(SightlineError):
     """The server cannot start: a setting, the bundle's address or an engine is wrong."""
 
 
+class SettingError(StartError):
+    """A setting cannot be used, which is known before anything is loaded; names it."""
+
+
 class RequestError(SightlineError):
     """A request that is not answered. `reason` is a short slug, safe as a metric label."""
 

@@ -7,6 +7,7 @@ from kserve import Model
 from predictor.door import Door
 from predictor.errors import NotReadyError, UnknownModelError
 from predictor.metrics import Metrics
+from predictor.query import shown
 from predictor.served import Served, load
 from predictor.settings import Settings
 
@@ -65,10 +66,12 @@ class SightlineModel(Model):
             UnknownModelError: names what is served, once that is known.
         """
         if self.name and name != self.name:
-            raise UnknownModelError(f"model {name!r} is not served here; accepted: {self.name}")
+            raise UnknownModelError(
+                f"model {shown(name)} is not served here; accepted: {self.name}"
+            )
         if self.served is not None and version and version != self.served.version:
             raise UnknownModelError(
-                f"version {version!r} of model {name!r} is not served here; "
+                f"version {shown(version)} of model {shown(name)} is not served here; "
                 f"accepted: {self.served.version}"
             )
 

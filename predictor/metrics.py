@@ -161,6 +161,7 @@ class Metrics:
             self.confidence.observe(answer.confidence)
             if answer.explained_class is not None:
                 self.explanations.inc()
-        for stage, seconds in timings.stages().items():
-            self.stage_seconds.labels(stage).observe(seconds)
+        if timings.begun is not None:
+            for stage, seconds in timings.stages().items():
+                self.stage_seconds.labels(stage).observe(seconds)
         self.stage_seconds.labels("total").observe(total_s)

@@ -107,7 +107,7 @@ def _state_paths(served: Served) -> Json:
         "/v1/models": _get("model", "Names of the models", models, (), closed),
         "/v1/models/{name}": _get("health", "Whether it answers", model_ready, named, unready),
         "/metrics": _get("health", "For Prometheus", {"type": "string"}, media="text/plain"),
-        "/openapi.json": _get("model", "This document", {"type": "object"}),
+        "/openapi.json": _get("model", "This document", {"type": "object"}, (), closed),
     }
 
 
@@ -153,33 +153,38 @@ def _v2_paths(served: Served) -> Json:
 
 
 def _v1_paths(served: Served) -> Json:
-    options: list[Json] = [
-        {"name": "explain_class", "in": "query", "schema": {"$ref": REF + "ExplainClass"}}
-    ]
-    form = {
-        "type": "object",
-        "description": "Files of any field name, and these texts",
-        "properties": {"explain_class": {"$ref": REF + "ExplainClass"}},
-        "additionalProperties": {"type": "string", "contentMediaType": v2.OCTETS},
-    }
-    content: Json = {
-        v1.JSON: {"schema": {"$ref": REF + "V1Request"}, "examples": _v1_examples()},
-        **{kind: {"schema": {}} for kind in v1.IMAGES},
-        v1.FORM: {"schema": form},
-    }
     answer = {
         "description": "The predictions, in the order of the images",
         "headers": _answer_headers(),
         "content": {v1.JSON: {"schema": {"$ref": REF + "V1Response"}}},
     }
-    flag = {"name": "explain", "in": "query", "schema": {"enum": ["true", "false"]}}
-    predict, explain = [_name(served), flag, *options], [_name(served), *options]
-    return {
-        f"/v1/models/{{name}}:{v1.PREDICT}": _post("V1 prediction", predict, content, answer),
-        f"/v1/models/{{name}}:{v1.EXPLAIN}": _post(
-            "V1 prediction with class activation map and overlay", explain, content, answer
-        ),
-    }
+    paths = {}
+    for verb, summary, explain in (
+        (v1.PREDICT, "V1 prediction", ["true", "false"]),
+        (v1.EXPLAIN, "V1 prediction with class activation map and overlay", ["true"]),
+    ):
+        options: Json = {
+            "explain": {"enum": explain},
+            "explain_class": {"$ref": REF + "ExplainClass"},
+        }
+        form = {
+            "type": "object",
+            "description": "Files of any field name, and these texts",
+            "properties": options,
+            "additionalProperties": {"type": "string", "contentMediaType": v2.OCTETS},
+        }
+        content: Json = {
+            v1.JSON: {"schema": {"$ref": REF + "V1Request"}, "examples": _v1_examples()},
+            **{kind: {"schema": {}} for kind in v1.IMAGES},
+            v1.FORM: {"schema": form},
+        }
+        query = [
+            {"name": name, "in": "query", "schema": schema} for name, schema in options.items()
+        ]
+        paths[f"/v1/models/{{name}}:{verb}"] = _post(
+            summary, [_name(served), *query], content, answer
+        )
+    return paths
 
 
 def _v2_examples(served: Served) -> Json:

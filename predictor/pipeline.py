@@ -93,6 +93,8 @@ class Pipeline:
         """
         self.require_room()
         with self._admission.admit(len(query.images)):
+            for _ in query.images:
+                self._on_stage("admitted")
             if self._cache is None:
                 return await _before(deadline, self._answer(query, deadline))
             known = self._cache.answers(
@@ -133,8 +135,6 @@ class Pipeline:
     async def _answer(self, query: Query, deadline: float) -> Answers:
         started = time.monotonic()
         timings = Timings(begun=started)
-        for _ in query.images:
-            self._on_stage("admitted")
         prepared = await self._prepare(query)
         timings.decode_s = time.monotonic() - started
         outputs = await self._batcher.submit(

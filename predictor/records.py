@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from predictor.answer import Answer
-from predictor.errors import StartError
+from predictor.errors import SettingError
 
 LOGGER = logging.getLogger("sightline.records")
 
@@ -40,7 +40,7 @@ class Records:
         on_drop: told how many lines were lost.
 
     Raises:
-        StartError: the file cannot be opened.
+        SettingError: the file cannot be opened.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Records:
         try:
             self._stream: io.FileIO | None = _open(file)
         except OSError as error:
-            raise StartError(f"--request_log {file} cannot be opened: {error.strerror}") from None
+            raise SettingError(f"--request_log {file} cannot be opened: {error.strerror}") from None
         self._thread = threading.Thread(target=self._work, name="records", daemon=True)
         self._thread.start()
 

@@ -65,7 +65,7 @@ class Routes:
             (f"{one}{version}/ready", self._model_ready),
             ("/v1/models", guarded(lambda _: {"models": self._names()})),
             ("/v1/models/{name}", self._model_ready),
-            ("/openapi.json", self._openapi),
+            ("/openapi.json", guarded(self._openapi)),
         ]
         for path, answer in get:
             router.add_route(path, plain(answer), methods=["GET"])

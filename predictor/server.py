@@ -74,6 +74,8 @@ class SightlineServer(ModelServer):
             ssl_certfile=self.ssl_certfile,
             ssl_keyfile=self.ssl_keyfile,
         )
+        files = [Path(each) for each in (self.ssl_certfile, self.ssl_keyfile) if each]
+        tls = (files[0], files[1]) if len(files) == 2 else None
         grpc = GrpcServer(
             SightlineServicer(model, journal),
             self.grpc_port,
@@ -82,6 +84,7 @@ class SightlineServer(ModelServer):
             # Those that the door refuses need a moment too.
             2 * settings.max_requests,
             settings.client_timeout_s,
+            tls,
         )
         try:
             with asyncio.Runner(loop_factory=rest.config.get_loop_factory()) as runner:

@@ -81,7 +81,7 @@ class Tracing:
         )
         if int(attributes.get("http.response.status_code", 0)) >= _SERVER_ERROR:
             span.set_status(trace.StatusCode.ERROR)
-        if timings is not None:
+        if timings is not None and timings.begun is not None:
             inside = trace.set_span_in_context(span)
             begin = timings.begun
             for stage, seconds in timings.stages().items():

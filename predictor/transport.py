@@ -5,8 +5,10 @@ import math
 import socket
 from collections.abc import Iterator
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
+import grpc
 from grpc import aio
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
     add_GRPCInferenceServiceServicer_to_server,
@@ -15,7 +17,7 @@ from kserve.protocol.rest.server import RESTServer, _RefreshingServer, metrics_h
 from starlette.exceptions import HTTPException
 
 from predictor.connection import Connections
-from predictor.errors import StartError
+from predictor.errors import SettingError
 from predictor.routes import Routes, http_error, internal_error
 from predictor.servicer import SightlineServicer
 
@@ -92,6 +94,7 @@ class GrpcServer:
         max_calls: how many calls may be open, those that still arrive among them.
         client_timeout_s: how long a new connection may take to say hello, and a silent one to
             answer whether it is still there.
+        tls: files of the certificate and of its key; without them the port is in clear text.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class GrpcServer:
         grace_s: float,
         max_calls: int | None = None,
         client_timeout_s: float = 10.0,
+        tls: tuple[Path, Path] | None = None,
     ) -> None:
         self._servicer = servicer
         self._port = port
@@ -109,13 +113,14 @@ class GrpcServer:
         self._grace_s = grace_s
         self._max_calls = max_calls
         self._client_timeout_ms = math.ceil(1e3 * client_timeout_s)
+        self._tls = tls
         self._server: Any = None
 
     async def start(self, max_workers: int) -> None:
         """Open the port and serve.
 
         Raises:
-            StartError: the port is taken.
+            SettingError: the port is taken, or the certificate cannot be used.
         """
         received, sent = self._max_bytes
         options = [
@@ -132,9 +137,15 @@ class GrpcServer:
         server = aio.server(pool, options=options, maximum_concurrent_rpcs=self._max_calls)
         add_GRPCInferenceServiceServicer_to_server(self._servicer, server)  # type: ignore[no-untyped-call]
         try:
-            server.add_insecure_port(f"[::]:{self._port}")
+            address = f"[::]:{self._port}"
+            if self._tls is None:
+                server.add_insecure_port(address)
+            else:
+                certificate, key = (file.read_bytes() for file in self._tls)
+                credentials = grpc.ssl_server_credentials([(key, certificate)])
+                server.add_secure_port(address, credentials)
         except RuntimeError:
-            raise StartError(f"--grpc_port {self._port} cannot be opened") from None
+            raise SettingError(f"--grpc_port {self._port} cannot be opened") from None
         await server.start()
         self._server = server
 
@@ -148,16 +159,16 @@ def _load_certificate(config: Any) -> None:
     try:
         config.load()
     except (OSError, ValueError) as error:
-        raise StartError(f"--ssl_certfile or --ssl_keyfile cannot be used: {error}") from None
+        raise SettingError(f"--ssl_certfile or --ssl_keyfile cannot be used: {error}") from None
 
 
 def listen(port: int) -> socket.socket:
     """Open a port for HTTP.
 
     Raises:
-        StartError: it is taken.
+        SettingError: it is taken.
     """
     try:
         return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104
     except OSError as error:
-        raise StartError(f"--http_port {port} cannot be opened: {error}") from None
+        raise SettingError(f"--http_port {port} cannot be opened: {error}") from None

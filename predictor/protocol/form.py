@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Mapping
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from predictor.errors import MalformedRequestError
+from predictor.errors import MalformedRequestError, TooLargeError
 from predictor.protocol.v1 import OPTIONS
 
 _TEXT_FIELDS = OPTIONS
@@ -23,6 +23,7 @@ async def read_form(
 
     Raises:
         MalformedRequestError: it is no form, or a text field is unknown.
+        TooLargeError: it has many more files than that.
         RequestError: whatever `chunks` raises.
     """
     parser = _InMemoryParser(
@@ -31,6 +32,11 @@ async def read_form(
     try:
         form = await parser.parse()
     except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise TooLargeError(
+                f"the request has more than {max_files} images; at most {max_files} are accepted "
+                "in one request"
+            ) from None
         raise MalformedRequestError(f"the form cannot be read: {error.message}") from None
     files: list[bytes] = []
     texts: dict[str, str] = {}

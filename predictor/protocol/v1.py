@@ -63,7 +63,7 @@ def parse_json(
         raise MalformedRequestError("the request is not a JSON object")
     unknown = [key for key in document if key not in _KEYS]
     if unknown:
-        raise MalformedRequestError(f"{unknown[0]!r} is unknown; accepted: {', '.join(_KEYS)}")
+        raise MalformedRequestError(f"{shown(unknown[0])} is unknown; accepted: {', '.join(_KEYS)}")
     instances = document.get("instances")
     if not isinstance(instances, list):
         raise MalformedRequestError('instances is not a list; expected [{"b64": "..."}, ...]')

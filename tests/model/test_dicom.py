@@ -2,30 +2,35 @@ import contextlib
 import io
 import logging
 import struct
+import tracemalloc
 import warnings
 import zlib
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.processing import apply_modality_lut, apply_windowing
 from pydicom.uid import (
     UID,
+    AllTransferSyntaxes,
     DeflatedExplicitVRLittleEndian,
     EncapsulatedPDFStorage,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
-    JPEGBaseline8Bit,
+    JPEGLossless,
     JPEGLosslessSV1,
     RLELossless,
 )
 
+from model import codestream
+from model.dicom import _plugin
 from model.errors import (
     CorruptImageError,
     ImageError,
@@ -37,7 +42,7 @@ from model.errors import (
     TransferSyntaxError,
     UnsupportedImageError,
 )
-from model.greyscale import DicomRule
+from model.greyscale import DicomRule, grey_table
 from model.image import DecodeRule, ImageLimits, decode, resize_pixels
 from tests.model.dicoms import SECRET, bundled, dataset, dicom, parsed, written
 
@@ -148,6 +153,20 @@ def test_padding_counts_for_no_percentile_and_a_flat_image_is_black() -> None:
     assert_close(grey(data)[20:], linear(kept, low, high))
     assert grey(dicom(np.full((40, 50), 7, np.uint16))).max() == 0
     assert grey(dicom(np.zeros((40, 50), np.uint16), PixelPaddingValue=0)).max() == 0
+
+
+def test_the_percentiles_take_little_memory_beside_the_pixels() -> None:
+    values = np.tile(RAMP, (50, 40))
+    pixels = values.copy()
+    grey_table(pixels[:40, :50].copy(), dataset(RAMP), DicomRule())
+    tracemalloc.start()
+    try:
+        table = grey_table(pixels, dataset(RAMP), DicomRule())
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 * pixels.size
+    assert np.array_equal(table, grey_table(RAMP, dataset(RAMP), DicomRule()))
 
 
 def test_the_percentiles_are_the_rule_s() -> None:
@@ -404,11 +423,43 @@ def test_a_stream_of_another_size_than_the_file_states_is_not_decoded(name: str)
         decode(written(read), RULE)
 
 
-def test_a_baseline_jpeg_of_another_size_than_the_file_states_is_refused() -> None:
+def larger(syntax: UID) -> bytes:
+    """A small stream of a picture that is larger than what :func:`encapsulated` states."""
+    pixels = np.zeros((4000, 4000), np.uint8)
+    if syntax == RLELossless:
+        return struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\0" * (pixels.size // 128)
+    if syntax in codestream.JPEG_2000:
+        return bytes(imagecodecs.jpeg2k_encode(pixels, codecformat="j2k"))
+    if syntax in codestream.JPEG_LS:
+        return bytes(imagecodecs.jpegls_encode(pixels))
+    if syntax in (JPEGLossless, JPEGLosslessSV1):
+        return bytes(imagecodecs.jpeg8_encode(pixels, lossless=True))
     buffer = io.BytesIO()
-    Image.new("L", (4000, 4000)).save(buffer, format="JPEG")
+    # libjpeg holds all of a progressive picture's coefficients at once.
+    Image.fromarray(pixels).save(buffer, format="JPEG", progressive=True)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [each for each in AllTransferSyntaxes if _plugin(each)],
+    ids=lambda syntax: syntax.keyword,
+)
+def test_no_decoder_sees_a_picture_larger_than_the_file_states(
+    syntax: UID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encapsulated(larger(syntax), syntax)
+    seen: list[object] = []
+    for owner, name in (
+        (imagecodecs, "jpeg8_decode"),
+        (imagecodecs, "jpegls_decode"),
+        (imagecodecs, "jpeg2k_decode"),
+        (ImageFile.ImageFile, "load"),
+    ):
+        monkeypatch.setattr(owner, name, lambda *each, **_: seen.append(each))
     with pytest.raises(CorruptImageError, match="not what its header says"):
-        decode(encapsulated(buffer.getvalue(), JPEGBaseline8Bit), RULE)
+        decode(data, RULE)
+    assert not seen
 
 
 def test_a_lossless_jpeg_that_ends_early_is_corrupt_not_half_grey() -> None:

@@ -38,7 +38,7 @@ def test_an_answered_request_is_one_line_and_counted(
 ) -> None:
     with journal.open("v2", "infer", "abc-1") as entry:
         assert registry.get_sample_value("sightline_inflight") == 1.0
-        entry.answers = Answers([ANSWER, EXPLAINED], Timings(0.001, 0.002, 0.003, 0.004))
+        entry.answers = Answers([ANSWER, EXPLAINED], Timings(0.001, 0.002, 0.003, 0.004, begun=1.0))
     found = entry_of(lines)
     assert found.pop("time")
     assert found.pop("total_ms")
@@ -59,6 +59,17 @@ def test_an_answered_request_is_one_line_and_counted(
     assert get("sightline_confidence_bucket", {"le": "0.6"}) == 1.0
     for stage in ("decode", "queue", "infer", "encode", "total"):
         assert get("sightline_stage_seconds_count", {"stage": stage}) == 1.0
+
+
+def test_an_answer_that_was_kept_has_a_total_and_no_stages(
+    journal: Journal, registry: CollectorRegistry
+) -> None:
+    with journal.open("v2", "infer", None) as entry:
+        entry.answers = Answers([ANSWER])
+    get = registry.get_sample_value
+    assert get("sightline_stage_seconds_count", {"stage": "total"}) == 1.0
+    for stage in ("decode", "queue", "infer", "encode"):
+        assert get("sightline_stage_seconds_count", {"stage": stage}) is None
 
 
 def test_a_refused_image_is_logged_by_place_and_reason_only(

@@ -15,7 +15,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from starlette.applications import Starlette
 
 from model.bundle import Bundle
-from predictor.errors import NotReadyError, StartError, UnknownModelError
+from predictor.errors import NotReadyError, SettingError, UnknownModelError
 from predictor.journal import Journal
 from predictor.lifecycle import SightlineModel
 from predictor.metrics import Metrics
@@ -172,15 +172,32 @@ def test_a_server_that_cannot_serve_says_why_and_ends_with_1(
         assert "Traceback" not in server.log()
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--request_log", "/absent/log"],
+        ["--ssl_certfile", "/absent/c", "--ssl_keyfile", "/absent/k"],
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_a_setting_that_cannot_be_used_ends_the_start_with_2(
+    bundle: Bundle, flags: list[str]
+) -> None:
+    with RunningServer(["--bundle", str(bundle.path), *flags]) as server:
+        assert server.wait() == 2
+        (error,) = [e for e in server.log_entries() if e["level"] == "critical"]
+        assert (error["event"], flags[0] in error["error"]) == ("cannot serve", True)
+
+
 async def test_a_port_that_is_taken_is_named(metrics: Metrics, bundle: Bundle) -> None:
     model = model_of(bundle, metrics)
     journal = Journal(metrics, model.identity)
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(StartError, match=f"--http_port {port} cannot be opened"):
+        with pytest.raises(SettingError, match=f"--http_port {port} cannot be opened"):
             listen(port)
         rpc = GrpcServer(SightlineServicer(model, journal), port, (1024, 1024), 1.0)
-        with pytest.raises(StartError, match=f"--grpc_port {port} cannot be opened"):
+        with pytest.raises(SettingError, match=f"--grpc_port {port} cannot be opened"):
             await rpc.start(1)
 
 

@@ -19,6 +19,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 from model.bundle import Bundle
 from tests.predictor.bundles import png
+from tests.predictor.payloads import json_request
 from tests.predictor.servers import RunningServer, eventually, sample, stub_of
 
 INFER = "/v2/models/tiny/infer"
@@ -284,6 +285,61 @@ def test_a_client_that_does_not_take_its_answer_is_let_go(server: RunningServer)
             assert time.monotonic() < end
             time.sleep(0.1)
     assert "Exception in ASGI application" not in server.log()
+
+
+@pytest.fixture(scope="module")
+def generous(bundle: Bundle) -> Iterator[RunningServer]:
+    """Large answers, and short patience."""
+    arguments = ["--bundle", str(bundle.path), "--engine", "onnxruntime", "--client_timeout_s", "1"]
+    with RunningServer(arguments) as running:
+        running.wait_until_ready()
+        yield running
+
+
+def ask_for_a_large_answer(server: RunningServer) -> socket.socket:
+    """A connection on which some 10 MB of pictures are asked for, more than sockets hold."""
+    noise = np.random.default_rng(3).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    picture = {"name": "display", "parameters": {"binary_data": True}}
+    body = json.dumps(json_request(*[png(noise)] * 14, outputs=[picture])).encode()
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    connection.settimeout(60.0)
+    connection.connect(("127.0.0.1", server.http_port))
+    lines = ("content-type: application/json", f"content-length: {len(body)}", "connection: close")
+    connection.sendall(head(INFER, *lines) + body)
+    return connection
+
+
+def test_a_client_that_takes_its_answer_slowly_but_steadily_gets_all_of_it(
+    generous: RunningServer,
+) -> None:
+    with ask_for_a_large_answer(generous) as connection:
+        received, began = connection.recv(65536), time.monotonic()
+        while chunk := connection.recv(65536):
+            received += chunk
+            time.sleep(0.02)
+        took_s = time.monotonic() - began
+    start, _, body = received.partition(b"\r\n\r\n")
+    assert start.startswith(b"HTTP/1.1 200 OK")
+    assert f"content-length: {len(body)}".encode() in start
+    assert len(body) > 9_000_000
+    assert took_s > 2.0, "longer than a client may pause"
+
+
+def test_a_client_that_stops_in_the_middle_of_its_answer_is_let_go(
+    generous: RunningServer,
+) -> None:
+    closed = 'sightline_connections_closed_total{reason="answer_timeout"}'
+    before = sample(generous, closed)
+    with ask_for_a_large_answer(generous) as connection:
+        for _ in range(100):
+            assert connection.recv(65536)
+            time.sleep(0.02)
+        assert sample(generous, closed) == before
+        end = time.monotonic() + 20.0
+        while sample(generous, closed) == before:
+            assert time.monotonic() < end
+            time.sleep(0.1)
 
 
 async def test_a_full_house_says_429_in_both_protocols(bundle: Bundle, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from predictor import errors, openapi
 from predictor.journal import Journal
 from predictor.lifecycle import SightlineModel
 from predictor.metrics import Metrics
+from predictor.protocol import v1
 from predictor.routes import Routes
 from predictor.settings import Settings
 from tests.model.dicoms import dicom
@@ -120,6 +121,27 @@ def test_every_media_type_in_it_is_taken(
             response = httpx.post(url, headers=headers, **body)
             assert response.status_code == HTTPStatus.OK, (verb, kind, response.text)
             assert ("cam" in response.json()["predictions"][0]) == (verb == "explain")
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_every_option_of_v1_is_in_it_for_the_address_and_for_the_form(
+    server: RunningServer, document: Json, pictures: Pictures, verb: str
+) -> None:
+    path = f"/v1/models/{{name}}:{verb}"
+    operation = document["paths"][path]["post"]
+    form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    query = {
+        each["name"]: each["schema"] for each in operation["parameters"] if each["in"] == "query"
+    }
+    assert tuple(form) == tuple(query) == v1.OPTIONS
+    assert form == query
+    for flag in ("true", "false"):
+        url, part = server.url + filled(path, operation), {"f": png(pictures[0])}
+        accepted = flag in form["explain"]["enum"]
+        in_form = httpx.post(url, files=part, data={"explain": flag})
+        in_address = httpx.post(url, files=part, params={"explain": flag})
+        for response in (in_form, in_address):
+            assert (response.status_code == HTTPStatus.OK) == accepted, response.text
 
 
 def test_every_status_that_a_request_may_be_refused_with_is_in_it(document: Json) -> None:

@@ -46,6 +46,11 @@ def test_a_server_measures_once_and_answers_a_repeated_image_from_its_cache(
             'sightline_answer_cache_lookups_total{result="hit"} 2.0',
             'sightline_answer_cache_lookups_total{result="miss"} 1.0',
             "sightline_batch_size_count 1.0",
+            'sightline_images_total{stage="admitted"} 3.0',
+            'sightline_images_total{stage="decoded"} 1.0',
+            'sightline_images_total{stage="answered"} 3.0',
+            'sightline_stage_seconds_count{stage="infer"} 1.0',
+            'sightline_stage_seconds_count{stage="total"} 3.0',
             'sightline_selftest_passed{device="cpu",engine="openvino",precision="fp32"} 1.0',
         ):
             assert line in shown

@@ -38,6 +38,7 @@ def guarded(
         ("GET", "/v2/models"),
         ("GET", "/v2/models/tiny"),
         ("GET", "/v1/models"),
+        ("GET", "/openapi.json"),
         ("POST", "/v2/models/tiny/infer"),
         ("POST", "/v2/models/other/infer"),
         ("POST", "/v1/models/tiny:predict"),
@@ -115,6 +116,6 @@ def test_a_server_without_its_token_does_not_start(
     if content is not None:
         file.write_text(content)
     with RunningServer(["--bundle", str(bundle.path), "--token_file", str(file)]) as server:
-        assert server.wait() == 1
+        assert server.wait() == 2
         (error,) = [e for e in server.log_entries() if e["level"] == "critical"]
         assert f"--token_file {file}" in error["error"]
