@@ -11,6 +11,7 @@ const REFUSALS = {
   401: ['The server asks for an access token', 'No access', 'Try again to enter one.'],
   403: ['The server does not allow this', 'Not allowed', AGAIN],
   404: ['The model is no longer served here', 'Model gone', 'Reload the page.'],
+  408: ['The upload stalled', 'Timed out', `The connection is slow. ${AGAIN}`],
   413: ['This image is too large', 'Too large'],
   415: ['This is not a kind of file that the server reads', 'Unknown kind of file'],
   429: ['The server is busy', 'Server busy', `It stayed busy through several tries. ${AGAIN}`],

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from model.bundle import Bundle
+from predictor.openapi import FAILURES
 from predictor.page import WEB, Page
 from tests.predictor.servers import ROOT, RunningServer
 
@@ -26,6 +27,12 @@ def test_a_browser_gets_the_page_and_a_probe_gets_kserve_s_answer(server: Runnin
         probe = httpx.get(server.url, headers={"accept": accept})
         assert (probe.status_code, probe.json()) == (200, {"status": "alive"})
         assert probe.headers["vary"] == page.headers["vary"] == "accept"
+
+
+def test_the_page_has_words_for_every_refusal() -> None:
+    known = re.findall(r"^  (\d+): \[", (WEB / "words.js").read_text(), re.MULTILINE)
+    # Of an error of the server's own there is nothing to say but that.
+    assert {kind.status for kind in FAILURES} - {500} <= {int(status) for status in known}
 
 
 def test_the_page_can_load_nothing_from_elsewhere_and_run_nothing_inline(

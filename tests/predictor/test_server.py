@@ -156,6 +156,18 @@ def test_metadata_names_inputs_outputs_version_and_classes(
     assert httpx.get(server.url + "/v2/models/other/ready").status_code == 404
 
 
+def test_an_answer_over_grpc_may_be_larger_than_a_request(server: RunningServer) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (5, 512, 512, 3), dtype=np.uint8)
+    message = pb.ModelInferRequest(model_name="tiny", raw_input_contents=[noise.tobytes()])
+    message.inputs.add(name="pixels", datatype="UINT8", shape=noise.shape)
+    for name in ("display", "overlay"):
+        message.outputs.add(name=name)
+    options = [("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}", options) as channel:
+        answer = stub_of(channel).ModelInfer(message, timeout=60.0)
+    assert message.ByteSize() < 4_000_000 < answer.ByteSize()
+
+
 def test_the_repository_is_off_in_grpc(server: RunningServer) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         stub = stub_of(channel)

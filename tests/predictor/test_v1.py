@@ -79,6 +79,7 @@ def test_a_wrong_explain_is_refused(verb: str, value: object, accepted: str) -> 
         ({"instances": [{"b64": "eA=="}, {"b64": "!"}]}, r"instances\[1\].b64 is not valid base64"),
         ({"instances": [7]}, r"instances\[0\] is not a string"),
         ({"instances": ["eA=="], "inputs": []}, "'inputs' is unknown; accepted: instances"),
+        ({"instances": ["eA=="], "k" * 9000: 1}, r"^'k{9,60}\.\.\.k{9,60}' is unknown"),
         ({"instances": ["eA=="], "explain_class": "x"}, "explain_class is 'x'"),
     ],
 )
