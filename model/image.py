@@ -28,6 +28,8 @@ from model.greyscale import DicomRule
 Pixels = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG")
+# Of the files that are looked for in a folder.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm", ".dicom")
 MIN_SIDE_PX = 8
 
 # Our limits are checked on the header, before any pixel is allocated, and they are the caller's to

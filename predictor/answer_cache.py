@@ -11,7 +11,7 @@ import numpy as np
 
 from predictor.answer import Answer, Answers
 from predictor.metrics import Metrics
-from predictor.query import Query, Source
+from predictor.query import Query, Source, content_of
 
 # Of the objects around an answer's arrays; measured, and rounded up.
 _OVERHEAD_BYTES = 1024
@@ -98,7 +98,7 @@ def key_of(source: Source, query: Query) -> bytes:
     asked = (query.cam, query.overlay, query.cams, query.display, explain_class)
     shape = source.shape if isinstance(source, np.ndarray) else "encoded"
     digest = hashlib.sha256(repr((asked, shape)).encode())
-    digest.update(np.ascontiguousarray(source).data if isinstance(source, np.ndarray) else source)
+    digest.update(content_of(source))
     return digest.digest()
 
 

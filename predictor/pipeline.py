@@ -23,7 +23,7 @@ from predictor.answer import Answer, Answers, Timings
 from predictor.answer_cache import AnswerCache
 from predictor.batcher import Batcher, ImageOutput
 from predictor.errors import DeadlineError, ItemError, NotReadyError
-from predictor.query import Query, Source
+from predictor.query import Query, Source, content_of
 
 # Longest side of the picture that an overlay is drawn on; `display` is that picture.
 DISPLAY_PX = 512
@@ -176,11 +176,7 @@ class Pipeline:
         return _Prepared(resize_pixels(pixels, rule), display, self._hash(pixels))
 
     def _hash(self, content: Source) -> str | None:
-        if not self._hashed:
-            return None
-        return hashlib.sha256(
-            content.data if isinstance(content, np.ndarray) else content
-        ).hexdigest()
+        return hashlib.sha256(content_of(content)).hexdigest() if self._hashed else None
 
     async def _conclude(
         self, query: Query, prepared: Sequence[_Prepared], outputs: Sequence[ImageOutput]

@@ -4,6 +4,8 @@ import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from model.errors import ImageError
 from model.image import ImageLimits, Pixels, check_pixels
 from model.manifest import Manifest
@@ -15,6 +17,13 @@ _MOST_DIGITS = 18
 
 # An encoded JPEG, PNG or DICOM file, or RGB pixels uint8 [h, w, 3] of any size within the limits.
 Source = bytes | memoryview | Pixels
+
+
+def content_of(source: Source) -> bytes | memoryview:
+    """What identifies an image: the bytes of its file, or those of its pixels."""
+    if not isinstance(source, np.ndarray):
+        return source
+    return np.ascontiguousarray(source).data
 
 
 @dataclass(frozen=True, slots=True)

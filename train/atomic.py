@@ -1,7 +1,9 @@
 """Files that are there whole or not at all."""
 
+import csv
+import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +20,15 @@ def write_atomically(file: Path, write: Callable[[BinaryIO], object]) -> None:
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table with a header, whole or not at all."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(file, buffer.getvalue())
 
 
 def write_text(file: Path, text: str) -> None:

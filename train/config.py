@@ -17,6 +17,8 @@ from model.image import DecodeRule
 from model.manifest import ClassInfo
 from train.errors import ConfigError
 
+LeakageKind = Literal["groups", "exact_duplicates", "near_duplicates", "contradictions"]
+
 ENVIRONMENT_PREFIX = "SIGHTLINE_TRAIN_"
 # What the steps after fit may still change: nothing that the trained weights depend on.
 LATER = ("data.root", "data.threads", "export", "release", "risk", "tracking")
@@ -36,9 +38,7 @@ class SplitConfig(_Section):
         default=False,
         description="where the data comes with a split: keep its test part, and draw val anew",
     )
-    allow: list[Literal["groups", "exact_duplicates", "near_duplicates", "contradictions"]] = Field(
-        default=[], description="leakage that is known and accepted"
-    )
+    allow: list[LeakageKind] = Field(default=[], description="leakage that is known and accepted")
 
 
 class ColumnsConfig(_Section):

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import imagehash
 import numpy as np
@@ -13,11 +12,11 @@ from pydantic import BaseModel, ConfigDict
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from train.config import LeakageKind
 from train.data import Dataset, Part, Sample
 from train.data.sample import listed
 from train.errors import DataError
 
-Kind = Literal["groups", "exact_duplicates", "near_duplicates", "contradictions"]
 Pairs = list[tuple[int, int]]
 
 # A perceptual hash of 16 x 16 bits, of which two copies differ in few. On 222 chest radiographs,
@@ -106,7 +105,7 @@ def find_leakage(data: Dataset, parts: Sequence[Part], duplicates: Duplicates) -
     )
 
 
-def check_leakage(leakage: Leakage, allowed: Sequence[Kind]) -> None:
+def check_leakage(leakage: Leakage, allowed: Sequence[LeakageKind]) -> None:
     """Stop at a kind of leakage that is not allowed by name.
 
     Raises:

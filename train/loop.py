@@ -23,7 +23,7 @@ from train.data import Dataset
 from train.errors import ConfigError, TrainingError
 from train.inference import logits_of
 from train.metrics import macro_f1
-from train.state import Epoch, State, identity_of, stop_on_signals
+from train.state import Epoch, State, stop_on_signals
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,13 @@ def fit(
     config: TrainConfig,
     progress: Progress,
     identity: str = "",
+    *,
+    resume: bool = False,
 ) -> list[Epoch]:
     """Train a network and leave its best and last state in the run directory.
 
-    A last state of the same identity that is there already is gone on from; the weights become
-    those of a training that was never interrupted. The best epoch is the one with the highest
+    From its last state, an interrupted training goes on to the weights of one that was never
+    interrupted. The best epoch is the one with the highest
     macro-F1 on validation, and among equals the one with the lowest loss.
 
     Args:
@@ -56,7 +58,8 @@ def fit(
         val: positions of the validation images.
         config: the run.
         progress: told of every step and epoch.
-        identity: of the training.
+        identity: of the training, kept in its state.
+        resume: whether to go on from the last state that is there.
 
     Raises:
         ConfigError: a GPU is demanded and there is none, or the images fill no batch.
@@ -82,7 +85,7 @@ def fit(
     last = config.output / LAST
     remove_partial(config.output)
     state = State(identity, network, optimiser, schedule, scaler, generator)
-    if identity and identity_of(last) == identity:
+    if resume:
         state.restore(last)
     saved = time.monotonic()
     with stop_on_signals() as stop:
@@ -132,7 +135,8 @@ def fit(
                 learning_rate=float(schedule.get_last_lr()[0]),
                 seconds=at.seconds + time.monotonic() - started,
             )
-            improved = all(epoch.score > each.score for each in at.history)
+            following = at.next_epoch(epoch)
+            improved = following.since_best == 0
             if improved:
                 save_checkpoint(
                     config.output / BEST, {"model": network.state_dict(), **asdict(epoch)}
@@ -140,7 +144,7 @@ def fit(
             progress.on_epoch(epoch, improved)
             # Last: killed before this, the next process repeats the end of the epoch, and all of it
             # comes out the same.
-            state.at = at.next_epoch(epoch, improved)
+            state.at = following
             state.save(last, time.monotonic())
             saved = time.monotonic()
     return state.at.history

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold
 
 from model.manifest import ClassInfo
-from train.atomic import write_text
+from train.atomic import write_csv
 from train.config import SplitConfig
 from train.data.sample import PARTS, Part, Sample, listed
 from train.errors import DataError
@@ -112,12 +111,11 @@ def write_split(
     file: Path, samples: Sequence[Sample], classes: Sequence[ClassInfo], parts: Sequence[Part]
 ) -> None:
     """Save the split as CSV: file,label,patient,split."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["file", "label", "patient", "split"])
-    for sample, part in zip(samples, parts, strict=True):
-        writer.writerow([sample.file, classes[sample.label].key, sample.group, part])
-    write_text(file, buffer.getvalue())
+    rows = (
+        [sample.file, classes[sample.label].key, sample.group, part]
+        for sample, part in zip(samples, parts, strict=True)
+    )
+    write_csv(file, ["file", "label", "patient", "split"], rows)
 
 
 def read_split(file: Path, samples: Sequence[Sample], classes: Sequence[ClassInfo]) -> list[Part]:

@@ -48,7 +48,6 @@ class Position:
         order: order of the training images in it; None before its first step.
         total: sum of its losses.
         seconds: time spent in it by processes that have ended.
-        since_best: epochs since the best one.
         history: the epochs before.
     """
 
@@ -57,13 +56,17 @@ class Position:
     order: Tensor | None = None
     total: float = 0.0
     seconds: float = 0.0
-    since_best: int = 0
     history: list[Epoch] = field(default_factory=list)
 
-    def next_epoch(self, epoch: Epoch, improved: bool) -> "Position":
+    @property
+    def since_best(self) -> int:
+        """Epochs since the best one, which is the first with its score."""
+        scores = [epoch.score for epoch in self.history]
+        return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+
+    def next_epoch(self, epoch: Epoch) -> "Position":
         """The beginning of the epoch after the one that has just ended."""
-        since_best = 0 if improved else self.since_best + 1
-        return Position(self.epoch + 1, since_best=since_best, history=[*self.history, epoch])
+        return Position(self.epoch + 1, history=[*self.history, epoch])
 
 
 @dataclass

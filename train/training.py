@@ -79,7 +79,8 @@ def run_fit(run: Run) -> Training:
     with run.tracked(None if resumed else begin) as tracker:
         train, val = run.indices("train"), run.indices("val")
         try:
-            history = fit(network, data, train, val, config, _progress(run, tracker), identity)
+            progress = _progress(run, tracker)
+            history = fit(network, data, train, val, config, progress, identity, resume=resumed)
         except SystemExit:
             console.say("stopped by a signal; the same command goes on from here")
             raise
@@ -126,8 +127,9 @@ def read_training(run: Run) -> Training:
     """
     training = run.read(TRAINING, Training, "fit")
     trained, found = training.provenance.data_fingerprint, run.data.fingerprint
-    # Reading the split names the image concerned, where the list of images is not the same.
-    if len(run.parts) and found != trained:
+    if found != trained:
+        # Names the image concerned, where the list of images is not the same.
+        read_split(run.path / SPLIT, run.data.samples, run.data.classes)
         raise RunError(
             f"the images below {run.data.root} have changed since fit: their fingerprint is "
             f"{found[:16]}, and was {trained[:16]}; bring them back, or run fit again"

@@ -6,11 +6,11 @@ import logging
 import os
 from pathlib import Path
 
+from model.image import SUFFIXES
 from predictor.errors import StartError
 
 LOGGER = logging.getLogger("sightline.batch")
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm", ".dicom")
 COLUMN = "file"
 
 

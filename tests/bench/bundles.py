@@ -26,27 +26,21 @@ from model.manifest import (
     GRAPH_TORCHSCRIPT,
     REFERENCE,
     Architecture,
-    ClassInfo,
     ClassMetrics,
     Difference,
     FileEntry,
     Manifest,
     Metrics,
     Precision,
-    Provenance,
     Quantisation,
     Tolerance,
 )
+from tests.predictor.bundles import CLASSES, PROVENANCE
 from train.export import to_onnx, to_torchscript
 from train.inference import answers_of
 from train.quantize import quantise, reference_difference
 
 DIRECTORY = Path("build/bench/bundles")
-CLASSES = (
-    ClassInfo(key="normal", name="Normal", description="No finding.", severity="none"),
-    ClassInfo(key="effusion", name="Effusion", description="Fluid.", severity="moderate"),
-    ClassInfo(key="nodule", name="Nodule", description="A round opacity.", severity="high"),
-)
 _TEMPERATURE = 1.3
 _SEEN, _REFERENCES = 64, 8
 
@@ -168,18 +162,7 @@ def _manifest(
             confusion=[[0, 0, 0], [0, 0, 0], [0, 0, 0]],
             images=0,
         ),
-        provenance=Provenance(
-            git_commit=None,
-            git_dirty=None,
-            config_sha256="0" * 64,
-            data_fingerprint="0" * 64,
-            split_sha256="0" * 64,
-            seed=3,
-            versions={},
-            hardware="random weights",
-            trained_seconds=0.0,
-            epochs=0,
-        ),
+        provenance=PROVENANCE,
         files=files,
     )
 

@@ -42,6 +42,18 @@ CLASSES = (
     ClassInfo(key="nodule", name="Nodule", description="A round opacity.", severity="high"),
 )
 RULE = DecodeRule(width_px=SIDE_PX, height_px=SIDE_PX)
+PROVENANCE = Provenance(
+    git_commit=None,
+    git_dirty=None,
+    config_sha256="0" * 64,
+    data_fingerprint="0" * 64,
+    split_sha256="0" * 64,
+    seed=3,
+    versions={},
+    hardware="none: random weights",
+    trained_seconds=0.0,
+    epochs=0,
+)
 
 
 def make_bundle(path: Path, name: str = "tiny") -> Bundle:
@@ -179,17 +191,6 @@ def _manifest(name: str, layer: str, cam: tuple[int, int], files: dict[str, File
             confusion=[[1, 0, 0], [0, 1, 0], [0, 0, 1]],
             images=3,
         ),
-        provenance=Provenance(
-            git_commit=None,
-            git_dirty=None,
-            config_sha256="0" * 64,
-            data_fingerprint="0" * 64,
-            split_sha256="0" * 64,
-            seed=3,
-            versions={},
-            hardware="test",
-            trained_seconds=0.0,
-            epochs=0,
-        ),
+        provenance=PROVENANCE,
         files=files,
     )

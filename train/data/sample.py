@@ -8,7 +8,6 @@ from train.errors import DataError
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
-SUFFIXES = frozenset({".dcm", ".dicom", ".jpg", ".jpeg", ".png"})
 _SHOWN = 20
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from model.image import SUFFIXES
 from model.manifest import ClassInfo
 from train.config import DataConfig
-from train.data.sample import PARTS, SUFFIXES, Part, Sample, refuse
+from train.data.sample import PARTS, Part, Sample, refuse
 from train.data.table import read_table
 from train.errors import DataError
 

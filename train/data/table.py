@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from model.image import SUFFIXES
 from train.config import ColumnsConfig
-from train.data.sample import PARTS, SUFFIXES, Sample, listed
+from train.data.sample import PARTS, Sample, listed
 from train.errors import DataError
 
 # Columns of the group, the mask and the split where none is named.

@@ -1,14 +1,13 @@
 """Versions of a data set: the list of its files, kept with every run, and what changed since."""
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from train.atomic import write_text
+from train.atomic import write_csv
 from train.data.dataset import Dataset
 from train.errors import DataError
 
@@ -54,12 +53,11 @@ class Changes(BaseModel):
 
 def write_files(file: Path, data: Dataset) -> None:
     """Write the list of a data set's files as CSV: file,label,patient,sha256."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for sample, digest in zip(data.samples, data.hashes, strict=True):
-        writer.writerow([sample.file, data.classes[sample.label].key, sample.group, digest])
-    write_text(file, buffer.getvalue())
+    rows = (
+        [sample.file, data.classes[sample.label].key, sample.group, digest]
+        for sample, digest in zip(data.samples, data.hashes, strict=True)
+    )
+    write_csv(file, _COLUMNS, rows)
 
 
 def read_files(path: Path) -> dict[str, Entry]:
