@@ -1,10 +1,10 @@
 """A class activation map laid over its image."""
 
-import io
-
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from model.png import encode_png
 
 # Anchors of the colour scale, from faint to strong: yellow, orange, red, crimson. Brightness falls
 # steadily, so the order survives a grey print and the common colour-vision deficiencies.
@@ -15,7 +15,10 @@ _LEVELS = np.linspace(0.0, 1.0, 256)
 _COLOURS = np.stack(
     [np.interp(_LEVELS, np.linspace(0.0, 1.0, len(_ANCHORS)), channel) for channel in _ANCHORS.T],
     axis=1,
-).astype(np.float32)
+)
+_PALETTE = np.rint(_COLOURS).astype(np.uint8).tobytes()
+# Faint activation is left out: a veil over the whole picture would hide what it should show.
+_RAMP = np.clip((_LEVELS - 0.15) / 0.45, 0.0, 1.0)
 
 
 def upsample(
@@ -38,11 +41,15 @@ def blend(
     """Colour the image, uint8 [H, W, 3], where the map [h, w] is strong, and only there."""
     height_px, width_px = image.shape[:2]
     strength = upsample(cam, width_px, height_px)
-    colour = _COLOURS[np.rint(strength * 255).astype(np.uint8)]
-    # Faint activation is left out: a veil over the whole picture would hide what it should show.
-    weight = (opacity * np.clip((strength - 0.15) / 0.45, 0.0, 1.0))[..., None]
-    mixed: npt.NDArray[np.float32] = image * (1.0 - weight) + colour * weight
-    return np.rint(mixed).astype(np.uint8)
+    level = Image.fromarray((strength * np.float32(255) + np.float32(0.5)).astype(np.uint8))
+    weight = level.point([int(255 * opacity * part + 0.5) for part in _RAMP])
+    drawn = Image.fromarray(image)
+    where = weight.getbbox()
+    if where is not None:
+        colour = level.crop(where)
+        colour.putpalette(_PALETTE)
+        drawn.paste(colour.convert("RGB"), where, weight.crop(where))
+    return np.asarray(drawn)
 
 
 def overlay_png(
@@ -50,10 +57,3 @@ def overlay_png(
 ) -> bytes:
     """Encode :func:`blend` as PNG."""
     return encode_png(blend(image, cam, opacity))
-
-
-def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
-    """uint8 [H, W, 3] -> PNG, compressed lightly: the time is better spent on the next request."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()

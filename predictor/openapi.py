@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 import numpy as np
 
-from model.overlay import encode_png
+from model.png import encode_png
 from predictor import deadline, errors
 from predictor.journal import REQUEST_ID
 from predictor.protocol import v1, v2

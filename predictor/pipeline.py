@@ -17,7 +17,8 @@ from model.decision import decide
 from model.errors import ImageError
 from model.image import Decoded, ImageLimits, Pixels, decode, resize_pixels
 from model.manifest import Manifest
-from model.overlay import encode_png, overlay_png
+from model.overlay import overlay_png
+from model.png import encode_png
 from predictor.admission import Admission
 from predictor.answer import Answer, Answers, Timings
 from predictor.answer_cache import AnswerCache

@@ -26,14 +26,14 @@ export function strongest(map) {
 /** Colour a copy of the picture (ImageData) where `strengths` are more than faint. */
 export function blend(picture, strengths, opacity) {
   const pixels = new Uint8ClampedArray(picture.data);
+  const weights = Array.from({ length: 256 }, (_, level) => weight(level / 255, opacity));
   for (let i = 0; i < strengths.length; i += 1) {
-    const weight = opacity * Math.min(Math.max((strengths[i] - FAINT) / RAMP, 0), 1);
-    if (weight === 0) continue;
-    const [red, green, blue] = COLOURS[Math.round(strengths[i] * 255)];
-    const at = 4 * i;
-    pixels[at] = pixels[at] * (1 - weight) + red * weight;
-    pixels[at + 1] = pixels[at + 1] * (1 - weight) + green * weight;
-    pixels[at + 2] = pixels[at + 2] * (1 - weight) + blue * weight;
+    const level = Math.round(strengths[i] * 255);
+    if (weights[level] === 0) continue;
+    for (let channel = 0; channel < 3; channel += 1) {
+      const at = 4 * i + channel;
+      pixels[at] = mix(pixels[at], COLOURS[level][channel], weights[level]);
+    }
   }
   return new ImageData(pixels, picture.width, picture.height);
 }
@@ -52,7 +52,19 @@ function colour(level) {
   const position = level * (ANCHORS.length - 1);
   const below = Math.min(Math.floor(position), ANCHORS.length - 2);
   const part = position - below;
-  return ANCHORS[below].map((value, i) => value + (ANCHORS[below + 1][i] - value) * part);
+  return ANCHORS[below].map((value, i) =>
+    Math.round(value + (ANCHORS[below + 1][i] - value) * part),
+  );
+}
+
+function weight(strength, opacity) {
+  return Math.round(255 * opacity * Math.min(Math.max((strength - FAINT) / RAMP, 0), 1));
+}
+
+// (below * (255 - weight) + above * weight) / 255, rounded, in whole numbers as Pillow does it.
+function mix(below, above, weight) {
+  const sum = below * (255 - weight) + above * weight + 128;
+  return ((sum >> 8) + sum) >> 8;
 }
 
 // Pillow's bicubic resize of rows: the weights are cut off at the border and sum to 1.
