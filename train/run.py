@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.architectures import Classifier, build
 from model.bundle import MANIFEST, validation_message
-from model.errors import SightlineError
 from model.image import DecodeRule
 from train.atomic import write_text
 from train.checkpoint import BEST, LAST, load_weights
@@ -23,9 +22,9 @@ from train.config import TrainConfig, dump_config, override_later
 from train.console import Console
 from train.data import Dataset, Part, load_dataset
 from train.data.versions import FILES
-from train.errors import ConfigError, RunError, TrackingError
+from train.errors import ConfigError, RunError
 from train.split import indices, read_split
-from train.tracking import Tracker, make_tracker
+from train.tracking import Tracker, ending, make_tracker
 
 CONFIG = "config.json"
 SPLIT = "split.csv"
@@ -57,10 +56,17 @@ class Tracked(BaseModel):
 
 @dataclass
 class Run:
-    """A run directory with its configuration; nothing is written before a step does it."""
+    """A run directory with its configuration; nothing is written before a step does it.
+
+    Attributes:
+        config: of the run.
+        console: where progress is told.
+        parent: id of the tracked run that this one is nested in, of a search for example.
+    """
 
     config: TrainConfig
     console: Console
+    parent: str | None = None
 
     @classmethod
     def open(cls, path: Path, overrides: Iterable[str], console: Console) -> "Run":
@@ -163,25 +169,13 @@ class Run:
             raise RunError(
                 f"tracking.tracker is {wanted!r}, but this run was begun with {earlier.tracker!r}"
             )
-        tracker = make_tracker(self.config.tracking)
-        try:
+        tracker = make_tracker(self.config.tracking, self.path, self.console)
+        with ending(tracker):
             if earlier is not None:
                 tracker.resume(earlier.run_id)
             elif begin is not None:
-                run_id = tracker.begin(self.config.name, begin["params"], begin["tags"])
+                run_id = tracker.begin(
+                    self.config.name, begin["params"], begin["tags"], self.parent
+                )
                 self.write(TRACKING, Tracked(tracker=wanted, run_id=run_id))
             yield tracker
-        except (KeyboardInterrupt, SystemExit):
-            with suppress(TrackingError):
-                tracker.end("KILLED")
-            raise
-        except BaseException as error:
-            # A store that is gone must not hide what went wrong.
-            if isinstance(error, SightlineError):
-                with suppress(TrackingError):
-                    tracker.set_tags({"error": str(error)[:4000]})
-            with suppress(TrackingError):
-                tracker.end("FAILED")
-            raise
-        else:
-            tracker.end("FINISHED")

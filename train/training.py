@@ -59,7 +59,7 @@ def run_fit(run: Run) -> Training:
     classes = load_classes(config.data)
     network = build(config.model.architecture, len(classes), config.model.options)
     check_head(network.head)
-    make_tracker(config.tracking)
+    make_tracker(config.tracking, run.path, console)
     data = run.data
     parts, leakage = _split(run, data)
     steps_per_epoch(parts.count("train"), config.loop)

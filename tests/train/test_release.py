@@ -227,7 +227,7 @@ def test_a_step_that_breaks_leaves_no_run_running(
 ) -> None:
     with pytest.raises(type(error)), run.tracked() as tracker:
         raise error
-    recorded = client(run).get_run(tracker.run_id)  # type: ignore[attr-defined]
+    recorded = client(run).get_run(tracker.run_id)
     assert recorded.info.status == status
     if isinstance(error, SightlineError):
         assert recorded.data.tags["error"] == "the loss is nan"

@@ -10,8 +10,26 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 class Tracker(Protocol):
     """Records one run over several steps, each of which may be a process of its own."""
 
-    def begin(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> str:
-        """Start a run and return its id."""
+    @property
+    def run_id(self) -> str:
+        """The run's id, by which its children name it; empty before begin or resume."""
+        ...
+
+    def begin(
+        self,
+        name: str,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        parent: str | None = None,
+    ) -> str:
+        """Start a run and return its id.
+
+        Args:
+            name: what people see.
+            params: of the run, all of them.
+            tags: may be added to and changed later.
+            parent: id of the run that this one is nested in: a search, a cross-validation.
+        """
         ...
 
     def resume(self, run_id: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
 from train.config import TrackingConfig
@@ -66,10 +67,17 @@ class MlflowTracker:
         self.client = connect(config)
         self.run_id = ""
 
-    def begin(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> str:
+    def begin(
+        self,
+        name: str,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        parent: str | None = None,
+    ) -> str:
         rows = [Param(key, value[:_LONGEST_PARAM]) for key, value in params.items()]
+        nested = {} if parent is None else {MLFLOW_PARENT_RUN_ID: parent}
         with talking_to(self._uri):
-            run = self.client.create_run(self._experiment(), run_name=name, tags=dict(tags))
+            run = self.client.create_run(self._experiment(), run_name=name, tags={**tags, **nested})
             self.run_id = run.info.run_id
             self.client.log_batch(self.run_id, params=rows)
         return self.run_id

@@ -11,13 +11,20 @@ class NoTracker:
     """Records nothing; the run directory has everything but the history across runs."""
 
     def __init__(self, config: TrackingConfig) -> None:
-        pass
+        self.run_id = ""
 
-    def begin(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> str:
-        return "untracked"
+    def begin(
+        self,
+        name: str,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        parent: str | None = None,
+    ) -> str:
+        self.run_id = "untracked"
+        return self.run_id
 
     def resume(self, run_id: str) -> None:
-        pass
+        self.run_id = run_id
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         pass
