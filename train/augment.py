@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.config import AugmentConfig
+from train.recipe import AugmentConfig
 
 
 def augment(image: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from model.bundle import validation_message
 from model.decision import RiskPolicy
 from model.image import DecodeRule
 from model.manifest import ClassInfo
 from train.errors import ConfigError
+from train.recipe import AugmentConfig, LoopConfig, ModelConfig
+from train.section import Section
 
 LeakageKind = Literal["groups", "exact_duplicates", "near_duplicates", "contradictions"]
 
@@ -24,11 +26,7 @@ ENVIRONMENT_PREFIX = "SIGHTLINE_TRAIN_"
 LATER = ("data.root", "data.threads", "export", "release", "risk", "tracking")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SplitConfig(_Section):
+class SplitConfig(Section):
     """Shares of the images; a patient is never divided between splits."""
 
     val: float = Field(default=0.15, gt=0.0, lt=0.5)
@@ -41,7 +39,7 @@ class SplitConfig(_Section):
     allow: list[LeakageKind] = Field(default=[], description="leakage that is known and accepted")
 
 
-class ColumnsConfig(_Section):
+class ColumnsConfig(Section):
     """Names of a table's columns; one that is named here has to be there."""
 
     file: str = Field(default="file", description="path below root, or a name without suffix")
@@ -56,7 +54,7 @@ class ColumnsConfig(_Section):
     metadata: list[str] = Field(default=[], description="further columns, for figures by slice")
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where the images are and how they are read."""
 
     root: Path = Field(
@@ -92,52 +90,7 @@ class DataConfig(_Section):
         return pattern
 
 
-class ModelConfig(_Section):
-    """Which network."""
-
-    architecture: str = "baseline"
-    options: dict[str, Any] = {}
-
-
-class AugmentConfig(_Section):
-    """Random changes of training images. No flips: left and right mean something in a chest."""
-
-    translate: float = Field(default=0.06, ge=0.0, le=0.5, description="share of the side")
-    rotate_deg: float = Field(default=6.0, ge=0.0, le=180.0)
-    scale: float = Field(default=0.10, ge=0.0, le=0.5, description="relative")
-    brightness: float = Field(default=0.15, ge=0.0, le=1.0, description="share of the range")
-    contrast: float = Field(default=0.20, ge=0.0, lt=1.0, description="relative")
-    gamma: float = Field(default=0.20, ge=0.0, lt=1.0, description="relative")
-
-
-class LoopConfig(_Section):
-    """The optimisation."""
-
-    epochs: int = Field(default=30, ge=1)
-    batch_size: int = Field(default=32, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0.0)
-    weight_decay: float = Field(default=0.05, ge=0.0)
-    warmup_epochs: float = Field(default=1.0, ge=0.0)
-    label_smoothing: float = Field(default=0.05, ge=0.0, lt=1.0)
-    clip_norm: float = Field(default=5.0, gt=0.0, description="largest norm of the gradient")
-    patience: int = Field(
-        default=10,
-        ge=1,
-        description="epochs without a better macro-F1, or without a lower loss at the same one",
-    )
-    resume: Literal["auto", "never"] = Field(
-        default="auto", description="auto: go on where the same training was interrupted"
-    )
-    checkpoint_minutes: float = Field(
-        default=10.0, ge=0.0, description="between two saves within an epoch; each end is saved too"
-    )
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    amp: Literal["auto", "off"] = Field(
-        default="auto", description="auto: mixed precision on a GPU, single precision on a CPU"
-    )
-
-
-class ExportConfig(_Section):
+class ExportConfig(Section):
     """What is exported and what the INT8 gate asks for."""
 
     int8: bool = True
@@ -151,7 +104,7 @@ class ExportConfig(_Section):
     )
 
 
-class ReleaseConfig(_Section):
+class ReleaseConfig(Section):
     """The deployment gate."""
 
     alias: str = Field(default="champion", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")
@@ -160,7 +113,7 @@ class ReleaseConfig(_Section):
     )
 
 
-class TrackingConfig(_Section):
+class TrackingConfig(Section):
     """Where runs are recorded."""
 
     tracker: Literal["mlflow", "none"] = "mlflow"
@@ -170,7 +123,7 @@ class TrackingConfig(_Section):
     experiment: str = "sightline"
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """Everything a run depends on."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", description="registered model")

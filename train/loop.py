@@ -1,29 +1,26 @@
 """The training loop, read from top to bottom."""
 
-import math
-import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
-from torch.nn import functional as F
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
 from model.architectures import Classifier
-from model.explain import normalise
-from train.augment import augment
+from train.batches import Batches
 from train.checkpoint import BEST, LAST, remove_partial, save_checkpoint
-from train.config import LoopConfig, TrainConfig
+from train.config import TrainConfig
 from train.data import Dataset
-from train.errors import ConfigError, TrainingError
+from train.device import Precision, choose_device
 from train.inference import logits_of
+from train.losses import make_loss, negative_log_likelihood
 from train.metrics import macro_f1
-from train.state import Epoch, State, stop_on_signals
+from train.optimisation import make_optimiser, make_schedule
+from train.state import Epoch, State, Stop, stop_on_signals
+from train.step import Step
 
 
 @dataclass(frozen=True)
@@ -68,74 +65,24 @@ def fit(
     """
     loop = config.loop
     device = choose_device(loop.device)
-    steps = steps_per_epoch(len(train), loop)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = AdamW(_parameter_groups(network, loop), lr=loop.learning_rate)
-    schedule = LambdaLR(optimiser, lambda step: _learning_rate_factor(step, steps, loop))
-    amp = loop.amp == "auto" and device.type == "cuda"
-    half = (
-        torch.bfloat16
-        if amp and torch.cuda.is_bf16_supported(including_emulation=False)
-        else torch.float16
-    )
-    # bfloat16 has the range of float32 and needs no loss scaling; float16 does.
-    scaler = torch.amp.GradScaler(device.type, enabled=amp and half is torch.float16)
     generator = torch.Generator().manual_seed(config.seed)
-    labels = torch.from_numpy(data.labels)
-    last = config.output / LAST
+    batches = Batches(data, train, config, generator, device)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = make_optimiser(network, loop)
+    schedule = make_schedule(optimiser, loop, batches.steps)
+    precision = Precision.of(loop, device)
+    state = State(identity, network, optimiser, schedule, precision.scaler(), generator)
+    saver = _Saver(state, config.output / LAST, loop.checkpoint_minutes * 60.0)
     remove_partial(config.output)
-    state = State(identity, network, optimiser, schedule, scaler, generator)
     if resume:
-        state.restore(last)
-    saved = time.monotonic()
+        state.restore(saver.file)
+    step = Step(network, state, make_loss(loop), precision, loop)
     with stop_on_signals() as stop:
         while state.at.epoch <= loop.epochs and state.at.since_best < loop.patience:
-            at, started = state.at, time.monotonic()
-            network.train()
-            if at.order is None:
-                at.order = torch.randperm(len(train), generator=generator)
-            while at.step < steps:
-                first = at.step * loop.batch_size
-                chosen = np.sort(train[at.order[first : first + loop.batch_size].numpy()])
-                image = torch.from_numpy(data.images[chosen]).to(device)
-                target = labels[chosen].to(device)
-                x = normalise(augment(image, config.augment, generator))
-                with torch.autocast(device.type, dtype=half, enabled=amp):
-                    logits = network(x.contiguous(memory_format=torch.channels_last))
-                    loss = F.cross_entropy(logits, target, label_smoothing=loop.label_smoothing)
-                value = float(loss.detach())
-                if not math.isfinite(value):
-                    raise TrainingError(
-                        f"the loss is {value} in epoch {at.epoch}, step {at.step + 1}; "
-                        f"a lower loop.learning_rate than {loop.learning_rate} may help"
-                    )
-                optimiser.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-                scaler.unscale_(optimiser)
-                nn.utils.clip_grad_norm_(network.parameters(), loop.clip_norm)
-                scaler.step(optimiser)
-                scaler.update()
-                schedule.step()
-                at.total += value
-                at.step += 1
-                progress.on_step(at.step, steps)
-                due = time.monotonic() - saved >= loop.checkpoint_minutes * 60.0
-                if due or stop.code is not None:
-                    state.save(last, started)
-                    saved = time.monotonic()
-                if stop.code is not None:
-                    raise SystemExit(stop.code)
-            val_logits = logits_of(network, data.images[val], device)
-            val_labels = data.labels[val]
-            epoch = Epoch(
-                epoch=at.epoch,
-                train_loss=at.total / steps,
-                val_loss=_negative_log_likelihood(val_logits, val_labels),
-                val_macro_f1=macro_f1(val_labels, val_logits.argmax(1), len(data.classes)),
-                learning_rate=float(schedule.get_last_lr()[0]),
-                seconds=at.seconds + time.monotonic() - started,
-            )
-            following = at.next_epoch(epoch)
+            started = time.monotonic()
+            _train_epoch(step, batches, progress, saver, stop)
+            epoch = _validate(state, data, val, device, batches.steps, started)
+            following = state.at.next_epoch(epoch)
             improved = following.since_best == 0
             if improved:
                 save_checkpoint(
@@ -145,56 +92,63 @@ def fit(
             # Last: killed before this, the next process repeats the end of the epoch, and all of it
             # comes out the same.
             state.at = following
-            state.save(last, time.monotonic())
-            saved = time.monotonic()
+            saver.save(time.monotonic())
     return state.at.history
 
 
-def steps_per_epoch(images: int, loop: LoopConfig) -> int:
-    """Whole batches in an epoch; at least one is needed."""
-    if images < loop.batch_size:
-        raise ConfigError(
-            f"loop.batch_size is {loop.batch_size}; there are only {images} training images"
-        )
-    return images // loop.batch_size
+class _Saver:
+    """Writes the last state whenever the time between two saves is over."""
+
+    def __init__(self, state: State, file: Path, every_s: float) -> None:
+        self.file = file
+        self._state = state
+        self._every_s = every_s
+        self._saved = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() - self._saved >= self._every_s
+
+    def save(self, started: float) -> None:
+        """Write the state; the current process has worked on the epoch since `started`."""
+        self._state.save(self.file, started)
+        self._saved = time.monotonic()
 
 
-def choose_device(wanted: str) -> torch.device:
-    """The device of a setting `auto`, `cpu` or `cuda`."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("loop.device is 'cuda', but no CUDA device is available; accepted: cpu")
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wanted)
+def _train_epoch(
+    step: Step, batches: Batches, progress: Progress, saver: _Saver, stop: Stop
+) -> None:
+    """Take the steps that are left of an epoch."""
+    at, started = step.state.at, time.monotonic()
+    step.module.train()
+    if at.order is None:
+        at.order = batches.draw_order()
+    while at.step < batches.steps:
+        at.total += step(batches.batch(at.order, at.step))
+        at.step += 1
+        progress.on_step(at.step, batches.steps)
+        if saver.due or stop.code is not None:
+            saver.save(started)
+        if stop.code is not None:
+            raise SystemExit(stop.code)
 
 
-def seed_everything(seed: int) -> None:
-    """Seed every generator that training draws from."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - libraries draw from the legacy generator
-    torch.manual_seed(seed)
-
-
-def _parameter_groups(network: nn.Module, loop: LoopConfig) -> list[dict[str, object]]:
-    # Biases and normalisation scales are not decayed: pulling them to zero helps nothing.
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    return [
-        {"params": decayed, "weight_decay": loop.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-
-
-def _learning_rate_factor(step: int, steps_per_epoch: int, loop: LoopConfig) -> float:
-    """Linear warm-up, then a cosine to zero, https://arxiv.org/abs/1608.03983."""
-    warmup = loop.warmup_epochs * steps_per_epoch
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    span = max(1.0, loop.epochs * steps_per_epoch - warmup)
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - warmup) / span)))
-
-
-def _negative_log_likelihood(
-    logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
-) -> float:
-    return float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
+def _validate(
+    state: State,
+    data: Dataset,
+    val: npt.NDArray[np.int64],
+    device: torch.device,
+    steps: int,
+    started: float,
+) -> Epoch:
+    """The figures of the epoch that has just been trained."""
+    at = state.at
+    logits, labels = logits_of(state.network, data.images[val], device), data.labels[val]
+    return Epoch(
+        epoch=at.epoch,
+        train_loss=at.total / steps,
+        val_loss=negative_log_likelihood(logits, labels),
+        val_macro_f1=macro_f1(labels, logits.argmax(1), len(data.classes)),
+        learning_rate=float(state.schedule.get_last_lr()[0]),
+        seconds=at.seconds + time.monotonic() - started,
+    )

@@ -9,14 +9,16 @@ from pydantic import BaseModel, ConfigDict
 from model.architectures import build
 from model.explain import check_head
 from model.manifest import Provenance
+from train.batches import steps_per_epoch
 from train.checkpoint import LAST
 from train.config import TrainConfig, flatten, is_later
 from train.data import Dataset, Part, load_classes
 from train.data.sample import PARTS, listed
 from train.data.versions import FILES, write_files
+from train.device import choose_device, seed_everything
 from train.errors import RunError
 from train.leakage import Duplicates, Leakage, check_leakage, find_leakage, keep_together
-from train.loop import Progress, choose_device, fit, seed_everything, steps_per_epoch
+from train.loop import Progress, fit
 from train.provenance import hardware, provenance
 from train.run import CONFIG, SPLIT, TRACKING, Run
 from train.split import (

@@ -1,7 +1,7 @@
 import torch
 
 from train.augment import augment
-from train.config import AugmentConfig
+from train.recipe import AugmentConfig
 
 NONE = AugmentConfig(translate=0, rotate_deg=0, scale=0, brightness=0, contrast=0, gamma=0)
 

@@ -8,12 +8,15 @@ import torch
 
 from model.architectures import Classifier, build
 from train.checkpoint import BEST, LAST, load_checkpoint, load_weights, save_checkpoint
-from train.config import LoopConfig, TrainConfig
+from train.config import TrainConfig
 from train.data import Dataset, load_dataset
+from train.device import choose_device, seed_everything
 from train.errors import ConfigError, RunError, TrainingError
 from train.inference import logits_of
-from train.loop import Progress, _learning_rate_factor, choose_device, fit, seed_everything
+from train.loop import Progress, fit
 from train.metrics import macro_f1
+from train.optimisation import learning_rate_factor
+from train.recipe import LoopConfig
 from train.state import Epoch
 
 from .conftest import shapes_tree
@@ -115,7 +118,7 @@ def test_the_loss_is_given_logits(
         seen.append(logits.detach())
         return original(logits, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("train.loop.F.cross_entropy", spy)
+    monkeypatch.setattr("train.losses.F.cross_entropy", spy)
     train(with_loop(config, epochs=1), data, [])
     assert any((batch < 0).any() for batch in seen)
     assert not all(torch.allclose(b.sum(1), torch.ones(len(b)), atol=1e-3) for b in seen)
@@ -123,7 +126,7 @@ def test_the_loss_is_given_logits(
 
 def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
     loop = LoopConfig(epochs=10, warmup_epochs=2.0)
-    factors = [_learning_rate_factor(step, 5, loop) for step in range(50)]
+    factors = [learning_rate_factor(step, 5, loop) for step in range(50)]
     assert factors[0] < 0.2
     assert factors[:10] == sorted(factors[:10])
     assert max(factors) == pytest.approx(1.0)
