@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -18,6 +18,8 @@ from model.manifest import ClassInfo
 from train.errors import ConfigError
 from train.recipe import AugmentConfig, LoopConfig, ModelConfig
 from train.section import Section
+
+T = TypeVar("T", bound=BaseModel)
 
 LeakageKind = Literal["groups", "exact_duplicates", "near_duplicates", "contradictions"]
 
@@ -158,8 +160,44 @@ def load_config(
     Raises:
         ConfigError: a key is unknown or its value wrong; names it and what is accepted.
     """
-    tree = _read_yaml(file) if file is not None else {}
-    return _validate(_changed(tree, overrides, environment))
+    return load_settings(TrainConfig, file, overrides, environment, ENVIRONMENT_PREFIX)
+
+
+def load_settings(
+    schema: type[T],
+    file: Path | None,
+    overrides: Iterable[str],
+    environment: Mapping[str, str],
+    prefix: str,
+    what: str = "config",
+) -> T:
+    """Read settings of any schema from the same sources as :func:`load_config`.
+
+    Args:
+        schema: what is accepted.
+        file: YAML.
+        overrides: `key=value`.
+        environment: of the process.
+        prefix: of the variables that name a key.
+        what: how errors call the settings.
+
+    Raises:
+        ConfigError: a key is unknown or its value wrong; names it and what is accepted.
+    """
+    tree = _read_yaml(file, what) if file is not None else {}
+    return _validate(schema, _changed(tree, overrides, environment, prefix), what)
+
+
+def with_values(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
+    """The configuration with other values of some keys such as `loop.epochs`.
+
+    Raises:
+        ConfigError: a key is unknown or its value wrong; names it and what is accepted.
+    """
+    tree = config.model_dump(mode="json")
+    for key, value in values.items():
+        _assign(tree, key, value, f"value {value!r} of {key}")
+    return _validate(TrainConfig, tree)
 
 
 def override_later(
@@ -172,7 +210,8 @@ def override_later(
     Raises:
         ConfigError: a key is wrong, or differs from what fit has trained with.
     """
-    changed = _validate(_changed(config.model_dump(mode="json"), overrides, environment))
+    tree = config.model_dump(mode="json")
+    changed = _validate(TrainConfig, _changed(tree, overrides, environment))
     old, new = flatten(config), flatten(changed)
     for key in sorted(old.keys() | new.keys()):
         if key != "output" and not is_later(key) and old.get(key) != new.get(key):
@@ -209,37 +248,44 @@ def _flat(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _changed(
-    tree: dict[str, Any], overrides: Iterable[str], environment: Mapping[str, str]
+    tree: dict[str, Any],
+    overrides: Iterable[str],
+    environment: Mapping[str, str],
+    prefix: str = ENVIRONMENT_PREFIX,
 ) -> dict[str, Any]:
-    for name, value in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX):
-            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
-            _assign(tree, key, value, f"environment variable {name}")
+    for name, text in sorted(environment.items()):
+        if name.startswith(prefix):
+            key = name.removeprefix(prefix).lower().replace("__", ".")
+            source = f"environment variable {name}"
+            _assign(tree, key, _parsed(text, source), source)
     for item in overrides:
-        key, equals, value = item.partition("=")
+        key, equals, text = item.partition("=")
         if not equals or not key:
             raise ConfigError(f"override {item!r} is not of the form key=value")
-        _assign(tree, key, value, f"override {item!r}")
+        _assign(tree, key, _parsed(text, f"override {item!r}"), f"override {item!r}")
     return tree
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def _read_yaml(file: Path, what: str = "config") -> dict[str, Any]:
     try:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {file} is unreadable: {error}") from error
+        raise ConfigError(f"{what} file {file} is unreadable: {error}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"config file {file} is not YAML: {error}") from error
+        raise ConfigError(f"{what} file {file} is not YAML: {error}") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"config file {file} holds {type(tree).__name__}; a mapping is expected")
+        raise ConfigError(f"{what} file {file} holds {type(tree).__name__}; a mapping is expected")
     return tree
 
 
-def _assign(tree: dict[str, Any], key: str, text: str, source: str) -> None:
+def _parsed(text: str, source: str) -> Any:
     try:
-        value = yaml.safe_load(text) if text else None
+        return yaml.safe_load(text) if text else None
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: the value is not YAML: {error}") from error
+
+
+def _assign(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
     *parents, leaf = key.split(".")
     node = tree
     for depth, parent in enumerate(parents):
@@ -251,15 +297,17 @@ def _assign(tree: dict[str, Any], key: str, text: str, source: str) -> None:
     node[leaf] = value
 
 
-def _validate(tree: dict[str, Any]) -> TrainConfig:
-    _refuse_unknown(TrainConfig, tree, "")
+def _validate(schema: type[T], tree: dict[str, Any], what: str = "config") -> T:
+    _refuse_unknown(schema, tree, "", what)
     try:
-        return TrainConfig.model_validate(tree)
+        return schema.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"config {validation_message(error)}") from error
+        raise ConfigError(f"{what} {validation_message(error)}") from error
 
 
-def _refuse_unknown(schema: type[BaseModel], tree: Mapping[str, Any], prefix: str) -> None:
+def _refuse_unknown(
+    schema: type[BaseModel], tree: Mapping[str, Any], prefix: str, what: str
+) -> None:
     for key, value in tree.items():
         field = schema.model_fields.get(key)
         if field is None:
@@ -268,11 +316,11 @@ def _refuse_unknown(schema: type[BaseModel], tree: Mapping[str, Any], prefix: st
             where = f"below {prefix[:-1]}" if prefix else "at the top level"
             allowed = ", ".join(schema.model_fields)
             raise ConfigError(
-                f"config key {prefix}{key} is unknown; {hint}allowed {where}: {allowed}"
+                f"{what} key {prefix}{key} is unknown; {hint}allowed {where}: {allowed}"
             )
         section = _section_of(field.annotation)
         if section is not None and isinstance(value, Mapping):
-            _refuse_unknown(section, value, f"{prefix}{key}.")
+            _refuse_unknown(section, value, f"{prefix}{key}.", what)
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:
