@@ -11,7 +11,7 @@ from tests.bench.serving.connection import HOST
 from tests.bench.serving.goals import LOST, goals
 from tests.bench.serving.load import Load, apply
 from tests.bench.serving.requests import post
-from tests.bench.serving.results import FIGURES, Results
+from tests.bench.serving.results import FIGURES, ServingResults
 
 REQUEST = post("/", b"body", "text/plain")
 SERVED = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -85,10 +85,10 @@ async def test_an_open_loop_blames_a_pause_on_all_who_came_meanwhile() -> None:
 
 
 def test_earlier_sections_are_kept_and_lost_requests_are_added_up(tmp_path: Path) -> None:
-    results = Results(tmp_path, samples={"cam_cost": [1.0, 1.4, 1.1], "sigterm": [0.0, 2.0]})
+    results = ServingResults(tmp_path, samples={"cam_cost": [1.0, 1.4, 1.1], "sigterm": [0.0, 2.0]})
     results.notes["explain"] = ["a word"]
     results.save()
-    kept = Results.load(tmp_path)
+    kept = ServingResults.load(tmp_path)
     assert kept.figures()["ratios"]["cam_cost"] == 1.1
     assert kept.figures()["lost"]["sigterm"] == 2
     assert kept.figures()["lost"]["broken_images"] is None

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import uvloop
 
+from tests.bench.processes import cpu_s
 from tests.bench.serving.connection import Connection
 from tests.bench.serving.load import WARM_UP_LIMIT_S, Load, Outcome
-from tests.bench.serving.processes import cpu_s
 
 _PAUSE_S = 0.02
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from model.bundle import Bundle
-from tests.bench.serving import processes
+from tests.bench import processes
+from tests.bench.recorder import Recorder, say
+from tests.bench.results import Results
 from tests.bench.serving.ideal import Ideal
 from tests.bench.serving.images import Picture, pictures
 from tests.bench.serving.load import Load, Outcome, apply
-from tests.bench.serving.results import Results, Row
+from tests.bench.serving.results import Row
 from tests.bench.serving.servers import Running, Server
 
 
@@ -63,7 +65,7 @@ QUICK = Scale(
 )
 
 
-class Bench:
+class Bench(Recorder[Row]):
     """What the sections measure with.
 
     Args:
@@ -72,21 +74,15 @@ class Bench:
         bundles: where the networks are kept.
     """
 
-    def __init__(self, scale: Scale, results: Results, bundles: Path) -> None:
+    def __init__(self, scale: Scale, results: Results[Row], bundles: Path) -> None:
+        super().__init__(results)
         self.scale = scale
-        self.results = results
         self._bundles = bundles
-        self._section = ""
 
     @property
     def many(self) -> tuple[int, ...]:
         """Concurrencies of more than one client."""
         return tuple(each for each in self.scale.concurrencies if each > 1)
-
-    def begin(self, section: str) -> None:
-        self._section = section
-        self.results.forget(section)
-        say(f"\n{section}")
 
     def bundle(self, architecture: str) -> Bundle:
         """A network's bundle, made the first time that it is asked for."""
@@ -163,7 +159,7 @@ class Bench:
         outcome, peak = self.load(running, requests, clients, rate=rate, window_s=window_s)
         p50, p95, p99 = (_quantile_ms(outcome.latencies_s, q) for q in (0.5, 0.95, 0.99))
         row = Row(
-            section=self._section,
+            section=self.section,
             round=turn,
             server=server,
             image=image,
@@ -201,7 +197,7 @@ class Bench:
         """Keep what was measured without a server."""
         return self.add(
             Row(
-                section=self._section,
+                section=self.section,
                 round=turn,
                 server=name,
                 image=image,
@@ -229,32 +225,6 @@ class Bench:
         )
         return row
 
-    def keep(self, samples: "Samples") -> None:
-        """Keep the samples of ratios."""
-        for key, values in samples.values.items():
-            self.results.samples[key] = values
-            shown = ", ".join(f"{value:.3f}" for value in values)
-            say(f"  {key}: {shown}")
-
-    def note(self, text: str) -> None:
-        """Say something under the table."""
-        self.results.notes.setdefault(self._section, []).append(text)
-        say(f"  {text}")
-
-
-class Samples:
-    """Of ratios, one a round."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, list[float]] = {}
-
-    def add(self, key: str, value: float) -> None:
-        self.values.setdefault(key, []).append(float(value))
-
 
 def _quantile_ms(seconds: Sequence[float], q: float) -> float | None:
     return round(1e3 * float(np.quantile(seconds, q)), 2) if seconds else None
-
-
-def say(text: str) -> None:
-    print(text, flush=True)

@@ -1,17 +1,13 @@
-"""What has been measured, kept between runs so that a section can be measured anew by itself."""
+"""What the file of the predictor's figures holds."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from statistics import median
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.bench.serving import cpu
+from tests.bench import cpu
+from tests.bench.results import Results, rounded, summed
 from tests.bench.serving.goals import LOST, goals
 
 FIGURES = "serving.json"
-_SAMPLES = "serving-samples.json"
 
 
 @dataclass(frozen=True)
@@ -49,74 +45,20 @@ class Row:
     peak_rss_mb: float
 
 
-@dataclass
-class Results:
-    """Rows, and the samples of each ratio, one a round.
+class ServingResults(Results[Row]):
+    """Loads on servers, ratios, and how many requests were lost."""
 
-    Attributes:
-        directory: where they are kept.
-        rows: of all sections.
-        samples: of each ratio, and of each kind of lost request.
-        notes: what each section says besides.
-    """
+    FIGURES = FIGURES
 
-    directory: Path
-    rows: list[Row] = field(default_factory=list)
-    samples: dict[str, list[float]] = field(default_factory=dict)
-    notes: dict[str, list[str]] = field(default_factory=dict)
-
-    @classmethod
-    def load(cls, directory: Path) -> "Results":
-        """What earlier runs left; nothing if they were made on another CPU."""
-        file = directory / _SAMPLES
-        if not file.is_file():
-            return cls(directory)
-        kept = json.loads(file.read_text())
-        if kept["cpu"] != cpu.model():
-            return cls(directory)
-        rows = [Row(**row) for row in kept["rows"]]
-        return cls(directory, rows, kept["samples"], kept["notes"])
-
-    def forget(self, section: str) -> None:
-        """Drop the rows and notes of a section that is about to be measured anew."""
-        self.notes.pop(section, None)
-        self.rows = [row for row in self.rows if row.section != section]
-
-    def median(self, key: str) -> float | None:
-        samples = self.samples.get(key)
-        return median(samples) if samples else None
+    @staticmethod
+    def row(**values: Any) -> Row:
+        return Row(**values)
 
     def figures(self) -> dict[str, Any]:
-        """What the file of figures holds; null for what has not been measured."""
         keys = [goal.key for goal in goals()]
         return {
-            "cpu": {"model": cpu.model(), "instruction_sets": cpu.instruction_sets()},
-            "ratios": {key: _rounded(self.median(key)) for key in keys if key not in LOST},
-            "lost": {key: _sum(self.samples.get(key)) for key in LOST},
+            "cpu": cpu.description(),
+            "ratios": {key: rounded(self.median(key)) for key in keys if key not in LOST},
+            "lost": {key: summed(self.samples.get(key)) for key in LOST},
             "rows": [asdict(row) for row in self.rows],
         }
-
-    def save(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        kept = {
-            "cpu": cpu.model(),
-            "samples": self.samples,
-            "notes": self.notes,
-            "rows": [asdict(row) for row in self.rows],
-        }
-        _write(self.directory / _SAMPLES, kept)
-        _write(self.directory / FIGURES, self.figures())
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
-
-
-def _sum(samples: Sequence[float] | None) -> int | None:
-    return None if samples is None else round(sum(samples))
-
-
-def _write(file: Path, document: object) -> None:
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(document, indent=1) + "\n")
-    partial.replace(file)

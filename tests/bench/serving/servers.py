@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from tests.bench.serving import processes, requests
+from tests.bench import processes
+from tests.bench.serving import requests
 from tests.bench.serving.connection import HOST
 from tests.bench.serving.images import Picture
 

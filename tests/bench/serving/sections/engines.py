@@ -6,7 +6,9 @@ from statistics import median
 
 from model.bundle import Bundle
 from predictor.engine import ENGINES
-from tests.bench.serving.measure import Bench, Samples, say
+from tests.bench.recorder import say
+from tests.bench.results import Samples
+from tests.bench.serving.measure import Bench
 from tests.bench.serving.sections.throughput import LARGE, LARGE_JPEG
 from tests.bench.serving.servers import Running, Server, fastapi, kserve, sightline
 

@@ -3,9 +3,10 @@
 from functools import partial
 from statistics import median
 
+from tests.bench.results import Samples
 from tests.bench.serving import gradcam
 from tests.bench.serving.images import Picture
-from tests.bench.serving.measure import Bench, Samples
+from tests.bench.serving.measure import Bench
 from tests.bench.serving.requests import v2_image
 from tests.bench.serving.sections.throughput import LARGE, PINNED
 from tests.bench.serving.servers import sightline

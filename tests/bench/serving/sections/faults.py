@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable
 from statistics import median
 
+from tests.bench.recorder import say
+from tests.bench.results import Samples
 from tests.bench.serving.connection import Connection, Reply
 from tests.bench.serving.images import Picture
-from tests.bench.serving.measure import Bench, Samples, say
+from tests.bench.serving.measure import Bench
 from tests.bench.serving.sections.throughput import LARGE, PINNED
 from tests.bench.serving.servers import Running, sightline
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from predictor.engine import ENGINES
 from predictor.engine.base import Batch, Engine
+from tests.bench.recorder import say
 from tests.bench.serving.ideal import Ideal
-from tests.bench.serving.measure import Bench, say
+from tests.bench.serving.measure import Bench
 
 _BATCHES = (1, 2, 4, 8, 16, 32, 64)
 _RUNS, _WARM_UPS = 20, 5

@@ -3,9 +3,11 @@
 import asyncio
 import itertools
 
-from tests.bench.serving import processes
+from tests.bench import processes
+from tests.bench.recorder import say
+from tests.bench.results import Samples
 from tests.bench.serving.connection import HOST, Connection
-from tests.bench.serving.measure import Bench, Samples, say
+from tests.bench.serving.measure import Bench
 from tests.bench.serving.requests import post, v2_image
 from tests.bench.serving.sections.throughput import LARGE, SMALL
 from tests.bench.serving.servers import Running, sightline

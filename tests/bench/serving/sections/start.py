@@ -4,7 +4,9 @@ import subprocess
 import sys
 import time
 
-from tests.bench.serving.measure import Bench, Samples, say
+from tests.bench.recorder import say
+from tests.bench.results import Samples
+from tests.bench.serving.measure import Bench
 from tests.bench.serving.servers import Running, sightline
 
 _IMPORTS = "import kserve, onnxruntime"

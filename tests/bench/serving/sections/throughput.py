@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+from tests.bench.results import Samples
 from tests.bench.serving import ideal
-from tests.bench.serving.measure import Bench, Samples
+from tests.bench.serving.measure import Bench
 from tests.bench.serving.results import Row
 from tests.bench.serving.servers import Running, fastapi, kserve, kserve_v2, sightline, v2_uint8
 

@@ -1,4 +1,4 @@
-"""What a server's processes use, read from /proc."""
+"""What processes use, read from /proc."""
 
 import os
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """Which CPU was measured on."""
 
 from pathlib import Path
+from typing import Any
 
 _NAMED = (
     "avx",
@@ -22,6 +23,11 @@ _NAMED = (
     "i8mm",
     "sve",
 )
+
+
+def description() -> dict[str, Any]:
+    """What a file of figures says of it."""
+    return {"model": model(), "instruction_sets": instruction_sets()}
 
 
 def model() -> str:
