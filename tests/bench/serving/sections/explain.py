@@ -16,6 +16,8 @@ _OUTPUTS = {
     "and cam": ["probabilities", "cam"],
     "and overlay": ["probabilities", "overlay"],
 }
+# Differences of some per cent are looked for.
+_WINDOWS = 3
 
 
 def measure(bench: Bench) -> None:
@@ -31,7 +33,10 @@ def measure(bench: Bench) -> None:
             for image, outputs in _OUTPUTS.items():
                 encode = partial(_encode, outputs=outputs)
                 requests = [encode(picture) for picture in bench.pictures(LARGE)]
-                row = bench.row(server, server.server.name, turn, image, requests, users)
+                window_s = _WINDOWS * bench.scale.window_s
+                row = bench.row(
+                    server, server.server.name, turn, image, requests, users, window_s=window_s
+                )
                 speeds[image] = row.requests_per_second
             samples.add("cam_cost", speeds["probabilities"] / speeds["and cam"])
             samples.add("overlay_cost", speeds["probabilities"] / speeds["and overlay"])

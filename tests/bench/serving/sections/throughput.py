@@ -38,20 +38,31 @@ def measure(bench: Bench) -> None:
     theirs_v2 = [replace(sample, name=_v2_name(kind), encode=kserve_v2(kind)) for kind in _KINDS]
     loads = bench.scale.concurrencies
     samples = Samples()
+    over_ideal: dict[int, list[float]] = {users: [] for users in bench.many}
     with bench.started(files) as running:
         running[ours_v2.name] = running[ours.name]
         running |= {each.name: running[sample.name] for each in theirs_v2}
         for turn in range(bench.scale.rounds):
-            rows = [alone(bench, turn, bundle.path)]
-            for image, side_px in ((LARGE_JPEG, LARGE), (SMALL_JPEG, SMALL)):
-                for users in loads:
-                    rows += bench.turn(running, files, turn, image, side_px, users)
+            rows, limits = [], {}
+            for users in loads:
+                # Next to what is divided by it: a machine's speed drifts within minutes.
+                limits[users] = alone(bench, turn, bundle.path)
+                rows += bench.turn(running, files, turn, LARGE_JPEG, LARGE, users)
+            for users in loads:
+                rows += bench.turn(running, files, turn, SMALL_JPEG, SMALL, users)
             # At 100 users the SDK would need a minute for each round of its answers.
             for users in loads[:2]:
                 rows += bench.turn(running, [ours_v2, *theirs_v2], turn, TENSOR, SMALL, users)
             for key, value in _ratios(rows, bench.many).items():
                 samples.add(key, value)
+            speeds = _speeds(rows, OURS, LARGE_JPEG)
+            for users, ratios in over_ideal.items():
+                ratios.append(speeds[users] / limits[users].requests_per_second)
+            samples.add("latency_over_inprocess", _latency_ms(rows) / (limits[1].p50_ms or 1.0))
             _open_loop(bench, running, rows, turn, samples)
+    # It is to hold at every load: the one where it is least counts.
+    for ratio in min(over_ideal.values(), key=median):
+        samples.add("throughput_over_ideal", ratio)
     bench.keep(samples)
 
 
@@ -63,8 +74,7 @@ def alone(bench: Bench, turn: int, bundle: Path) -> Row:
 
 
 def _ratios(rows: Sequence[Row], many: Sequence[int]) -> dict[str, float]:
-    """Of one round; the middle of the loads by many users where nothing else is said."""
-    (limit,) = (row for row in rows if row.server == IDEAL)
+    """Over other servers in one round: the middle of the loads by many users."""
     ours, plain = _speeds(rows, OURS, LARGE_JPEG), _speeds(rows, "fastapi", LARGE_JPEG)
     small, small_plain = (_speeds(rows, name, SMALL_JPEG) for name in (OURS, "fastapi"))
     sample = _speeds(rows, "kserve sample", LARGE_JPEG)
@@ -75,13 +85,10 @@ def _ratios(rows: Sequence[Row], many: Sequence[int]) -> dict[str, float]:
         return median(mine[users] / other[users] for users in many if users in mine)
 
     return {
-        # The worst of them: it is to hold at every load.
-        "throughput_over_ideal": min(ours[users] for users in many) / limit.requests_per_second,
         "throughput_over_fastapi_1024": middle(ours, plain),
         "throughput_over_fastapi_224": middle(small, small_plain),
         "throughput_over_kserve_sample": middle(ours, sample),
         "v2_binary_over_kserve": min(middle(tensors, each) for each in theirs),
-        "latency_over_inprocess": _latency_ms(rows) / (limit.p50_ms or 1.0),
     }
 
 
