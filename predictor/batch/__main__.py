@@ -15,7 +15,7 @@ from model.errors import SightlineError
 from predictor import logs
 from predictor.batch.inputs import find, name_of
 from predictor.batch.progress import Progress
-from predictor.batch.results import Results, Row, begun_job
+from predictor.batch.results import Results, Row, begun_job, check_format
 from predictor.batch.scoring import Scorer
 from predictor.errors import RequestError, StartError
 from predictor.metrics import Metrics
@@ -76,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = read_settings(arguments, os.environ, _SETTINGS, _DEFAULTS)
         settings.address()
         logs.configure(settings.log_level, settings.log_format)
+        check_format(arguments.output)
         files = find(arguments.input)
     except StartError as error:
         parser.exit(EXIT_WRONG, f"{parser.prog}: error: {error}\n")

@@ -62,6 +62,15 @@ def _listed(path: Path) -> list[Path]:
                 raise StartError(
                     f"input {str(path)!r} has the columns {columns}; a column {COLUMN!r} is needed"
                 )
-            return [path.parent / row[COLUMN] for row in reader if row[COLUMN]]
+            found = []
+            for row in reader:
+                if "\0" in (name := row[COLUMN] or ""):
+                    raise StartError(
+                        f"input {str(path)!r}, line {reader.line_num}: {COLUMN} is {name!r}; "
+                        "accepted: a path, which has no NUL character"
+                    )
+                if name:
+                    found.append(path.parent / name)
+            return found
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise StartError(f"input {str(path)!r} cannot be read: {error}") from None

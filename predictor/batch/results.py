@@ -54,7 +54,6 @@ class Results:
         self._output = output
         self._columns = columns
         self._folder = _parts_of(output)
-        _check_format(output)
         if output.exists() and not overwrite and not (self._folder / _JOB).is_file():
             raise StartError(f"output {output} exists; give --overwrite, or another name")
         with contextlib.ExitStack() as stack:
@@ -170,7 +169,12 @@ def _parts_of(output: Path) -> Path:
     return output.with_name(f".{output.name}.parts")
 
 
-def _check_format(output: Path) -> None:
+def check_format(output: Path) -> None:
+    """Refuse a table that could not be written in the end.
+
+    Raises:
+        StartError: its suffix, or a package that is missing.
+    """
     if output.suffix not in FORMATS:
         raise StartError(
             f"output {output} ends in {output.suffix!r}; accepted: {', '.join(FORMATS)}"
