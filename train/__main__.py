@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from model.bundle import validation_message
 from model.errors import SightlineError
 from train.console import Console
+from train.memory import keep_freed_memory
 
 EXIT_ERROR = 2
 EXIT_REFUSED = 3
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # for each other; with one other busy process on the machine, an epoch took 10 to 60 s so, and
     # 3 s like this.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     options = _parser().parse_args(arguments)
     console = Console()
     # Kubernetes ends a Job so. As an exception it closes the tracked run and the demo's server.
