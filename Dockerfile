@@ -34,7 +34,7 @@ COPY pyproject.toml constraints.txt LICENSE README.md ./
 FROM build AS dependencies-train
 RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca-bundle,target=/run/secrets/ca-bundle \
-    /opt/pip/bin/pip install ".[train]" && /opt/pip/bin/pip uninstall --yes sightline
+    /opt/pip/bin/pip install ".[train,remote]" && /opt/pip/bin/pip uninstall --yes sightline
 
 FROM build AS dependencies-serve-cpu
 RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf \

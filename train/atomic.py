@@ -9,7 +9,12 @@ from typing import BinaryIO
 
 
 def write_atomically(file: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write to a temporary name beside `file`, flush it to disk, then take its place."""
+    """Write to a temporary name beside `file`, flush it to disk, then take its place.
+
+    Raises:
+        OSError: it cannot be written; names the file, as the system's error about a full disk
+            does not.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -18,6 +23,10 @@ def write_atomically(file: Path, write: Callable[[BinaryIO], object]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(file)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(file)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
 """Checkpoints: written atomically, read without unpickling."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -14,8 +14,22 @@ LAST = "last.pt"
 
 
 def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
-    """Write a dictionary of tensors and plain values."""
-    write_atomically(file, lambda stream: torch.save(state, stream))
+    """Write a dictionary of tensors and plain values.
+
+    Raises:
+        OSError: it cannot be written, because the disk is full for example.
+    """
+
+    def write(stream: BinaryIO) -> None:
+        try:
+            torch.save(state, stream)
+        except RuntimeError as error:
+            # torch's own error hides what the system has said.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+    write_atomically(file, write)
 
 
 def remove_partial(directory: Path) -> None:

@@ -3,93 +3,39 @@
 import difflib
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from model.bundle import validation_message
 from model.decision import RiskPolicy
-from model.image import DecodeRule
-from model.manifest import ClassInfo
+from train.data_config import DataConfig
 from train.errors import ConfigError
 from train.recipe import AugmentConfig, LoopConfig, ModelConfig
 from train.section import Section
 
 T = TypeVar("T", bound=BaseModel)
 
-LeakageKind = Literal["groups", "exact_duplicates", "near_duplicates", "contradictions"]
-
 ENVIRONMENT_PREFIX = "SIGHTLINE_TRAIN_"
 # What the steps after fit may still change: nothing that the trained weights depend on.
-LATER = ("data.root", "data.threads", "export", "release", "risk", "tracking")
-
-
-class SplitConfig(Section):
-    """Shares of the images; a patient is never divided between splits."""
-
-    val: float = Field(default=0.15, gt=0.0, lt=0.5)
-    test: float = Field(default=0.15, gt=0.0, lt=0.5)
-    file: Path | None = Field(default=None, description="reuse this split file instead of drawing")
-    redraw_val: bool = Field(
-        default=False,
-        description="where the data comes with a split: keep its test part, and draw val anew",
-    )
-    allow: list[LeakageKind] = Field(default=[], description="leakage that is known and accepted")
-
-
-class ColumnsConfig(Section):
-    """Names of a table's columns; one that is named here has to be there."""
-
-    file: str = Field(default="file", description="path below root, or a name without suffix")
-    label: str = "label"
-    group: str | None = Field(
-        default=None, description="the patient or lesion; `patient` where there is such a column"
-    )
-    mask: str | None = Field(default=None, description="`mask` where there is such a column")
-    split: str | None = Field(
-        default=None, description="train, val or test; `split` where there is such a column"
-    )
-    metadata: list[str] = Field(default=[], description="further columns, for figures by slice")
-
-
-class DataConfig(Section):
-    """Where the images are and how they are read."""
-
-    root: Path = Field(
-        description="folder of images: a folder per class, these below train, val and test, or "
-        "what `table` lists"
-    )
-    table: Path | None = Field(default=None, description="CSV or Parquet file below root")
-    columns: ColumnsConfig = ColumnsConfig()
-    group_pattern: str | None = Field(
-        default=None,
-        description="without a column of groups: a regular expression whose first group is the "
-        "patient in the file's name, such as ^(person\\d+)_",
-    )
-    classes: list[ClassInfo] | Path = Field(
-        description="the classes in order, or a YAML file below root that lists them"
-    )
-    decode: DecodeRule = DecodeRule(width_px=224, height_px=224)
-    split: SplitConfig = SplitConfig()
-    on_bad_image: Literal["fail", "skip"] = "fail"
-    max_skipped: float = Field(
-        default=0.01, gt=0.0, lt=1.0, description="largest share of images that may be skipped"
-    )
-    threads: int = Field(default=0, ge=0, description="decoding threads; 0: one per core")
-
-    @field_validator("group_pattern")
-    @classmethod
-    def _one_group(cls, pattern: str | None) -> str | None:
-        try:
-            if pattern is not None and re.compile(pattern).groups < 1:
-                raise ValueError("it has no group; put the patient's part in parentheses")
-        except re.error as error:
-            raise ValueError(f"it is no regular expression: {error}") from error
-        return pattern
+LATER = (
+    "data.root",
+    "data.storage_options",
+    "data.cache",
+    "data.threads",
+    "export",
+    "release",
+    "risk",
+    "tracking",
+)
 
 
 class ExportConfig(Section):

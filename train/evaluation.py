@@ -58,7 +58,7 @@ def run_evaluate(run: Run) -> Evaluation:
             cam_hit_rate=hit_rate(answers.cam, answers.logits.argmax(1), labels, masks),
         )
         tracker.log_files(run.write(EVALUATION, evaluation))
-        tracker.log_metrics(_figures(evaluation))
+        tracker.log_metrics(figures(evaluation))
     run.console.say(describe(evaluation))
     return evaluation
 
@@ -90,9 +90,10 @@ def describe(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def _figures(evaluation: Evaluation) -> dict[str, float]:
+def figures(evaluation: Evaluation) -> dict[str, float]:
+    """Every figure by the name that trackers know it by."""
     metrics = evaluation.metrics
-    figures = {
+    found = {
         "test_accuracy": metrics.accuracy,
         "test_macro_f1": metrics.macro_f1,
         "test_ece": metrics.ece,
@@ -100,13 +101,13 @@ def _figures(evaluation: Evaluation) -> dict[str, float]:
         "intensity_baseline_macro_f1": evaluation.intensity_baseline_macro_f1,
     }
     if evaluation.cam_hit_rate is not None:
-        figures["cam_hit_rate"] = evaluation.cam_hit_rate
+        found["cam_hit_rate"] = evaluation.cam_hit_rate
     for key, row in metrics.per_class.items():
-        figures |= {
+        found |= {
             f"test_precision/{key}": row.precision,
             f"test_recall/{key}": row.recall,
             f"test_f1/{key}": row.f1,
         }
         if row.auroc is not None:
-            figures[f"test_auroc/{key}"] = row.auroc
-    return figures
+            found[f"test_auroc/{key}"] = row.auroc
+    return found

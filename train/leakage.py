@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from train.config import LeakageKind
 from train.data import Dataset, Part, Sample
 from train.data.sample import listed
+from train.data_config import LeakageKind
 from train.errors import DataError
 
 Pairs = list[tuple[int, int]]
@@ -93,16 +93,21 @@ def find_leakage(data: Dataset, parts: Sequence[Part], duplicates: Duplicates) -
     def across(pairs: Pairs) -> list[str]:
         return [f"{told(a)} = {told(b)}" for a, b in pairs if parts[a] != parts[b]]
 
-    homes = defaultdict(set)
-    for sample, part in zip(samples, parts, strict=True):
-        homes[sample.group].add(part)
     contradictory = [(a, b) for a, b in duplicates.all if samples[a].label != samples[b].label]
     return Leakage(
-        groups=[f"{g}: {', '.join(sorted(h))}" for g, h in sorted(homes.items()) if len(h) > 1],
+        groups=divided_groups(samples, parts),
         exact_duplicates=across(duplicates.exact),
         near_duplicates=across(duplicates.near),
         contradictions=[f"{told(a)} = {told(b)}" for a, b in contradictory],
     )
+
+
+def divided_groups(samples: Sequence[Sample], parts: Sequence[Part]) -> list[str]:
+    """Groups with images in more than one part, a line each."""
+    homes = defaultdict(set)
+    for sample, part in zip(samples, parts, strict=True):
+        homes[sample.group].add(part)
+    return [f"{g}: {', '.join(sorted(h))}" for g, h in sorted(homes.items()) if len(h) > 1]
 
 
 def check_leakage(leakage: Leakage, allowed: Sequence[LeakageKind]) -> None:

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,24 +17,28 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from model.architectures import Classifier, build
 from model.bundle import MANIFEST, validation_message
 from model.image import DecodeRule
+from model.manifest import ClassInfo
 from train.atomic import write_text
 from train.checkpoint import BEST, LAST, load_weights
 from train.config import TrainConfig, dump_config, override_later
 from train.console import Console
-from train.data import Dataset, Part, load_dataset
+from train.data import Dataset, Part, Sample, load_dataset
 from train.data.versions import FILES
 from train.errors import ConfigError, RunError
+from train.partition import check_samples
 from train.split import indices, read_split
 from train.tracking import Tracker, ending, make_tracker
 
 CONFIG = "config.json"
 SPLIT = "split.csv"
+FOLDS = "folds.csv"
 TRACKING = "tracking.json"
 BUNDLE = "bundle"
 RESULTS = (
     BEST,
     LAST,
     SPLIT,
+    FOLDS,
     TRACKING,
     "leakage.json",
     FILES,
@@ -62,11 +67,13 @@ class Run:
         config: of the run.
         console: where progress is told.
         parent: id of the tracked run that this one is nested in, of a search for example.
+        loaded: the data set, where runs on the same images have it already.
     """
 
     config: TrainConfig
     console: Console
     parent: str | None = None
+    loaded: Dataset | None = None
 
     @classmethod
     def open(cls, path: Path, overrides: Iterable[str], console: Console) -> "Run":
@@ -98,8 +105,15 @@ class Run:
     @cached_property
     def data(self) -> Dataset:
         """The data set, decoded; from the cache of an earlier step where it is unchanged."""
-        progress = self.console.bar("decode", "images")
-        return load_dataset(self.config.data, self.path / "cache", progress)
+        if self.loaded is not None:
+            return self.loaded
+        bar, config = self.console.bar, self.config.data
+        fetching = bar("fetch", "files") if isinstance(config.root, str) else None
+
+        def check(samples: Sequence[Sample], classes: Sequence[ClassInfo]) -> None:
+            check_samples(samples, classes, config.split)
+
+        return load_dataset(config, self.path / "cache", bar("decode", "images"), fetching, check)
 
     @cached_property
     def parts(self) -> list[Part]:
@@ -121,6 +135,22 @@ class Run:
         model = self.config.model
         network = build(model.architecture, len(self.data.classes), model.options)
         return load_weights(network, self.path / BEST)
+
+    def check_writable(self) -> None:
+        """Refuse an output folder that nothing can be written into, before any work is done.
+
+        Raises:
+            ConfigError: names the folder, and what the system says.
+        """
+        there = next(each for each in (self.path, *self.path.absolute().parents) if each.exists())
+        try:
+            # Whoever asks for permissions is told the wrong thing on some file systems.
+            with tempfile.TemporaryFile(dir=there):
+                pass
+        except OSError as error:
+            raise ConfigError(
+                f"config field output is {self.path}, which cannot be written: {error.strerror}"
+            ) from error
 
     def begin(self) -> None:
         """Keep the configuration, and remove what an earlier training left here.

@@ -4,28 +4,28 @@ import hashlib
 import json
 from dataclasses import asdict
 
+import torch
 from pydantic import BaseModel, ConfigDict
 
-from model.architectures import build
+from model.architectures import Classifier, build
 from model.explain import check_head
 from model.manifest import Provenance
 from train.batches import steps_per_epoch
 from train.checkpoint import LAST
 from train.config import TrainConfig, flatten, is_later
-from train.data import Dataset, Part, load_classes
+from train.data import Dataset, Part, load_classes, open_folder
 from train.data.sample import PARTS, listed
 from train.data.versions import FILES, write_files
 from train.device import choose_device, seed_everything
 from train.errors import RunError
-from train.leakage import Duplicates, Leakage, check_leakage, find_leakage, keep_together
+from train.folds import write_folds
 from train.loop import Progress, fit
+from train.partition import check_config, partition
 from train.provenance import hardware, provenance
-from train.run import CONFIG, SPLIT, TRACKING, Run
+from train.run import CONFIG, FOLDS, SPLIT, TRACKING, Run
 from train.split import (
     digest_of_test_split,
-    make_split,
     read_split,
-    split_of_source,
     warning,
     write_split,
 )
@@ -57,13 +57,11 @@ def run_fit(run: Run) -> Training:
     seed_everything(config.seed)
     # Everything that can be wrong is looked at before an earlier run's results are removed; what
     # is quick to look at, before the data is decoded.
-    device = choose_device(config.loop.device)
-    classes = load_classes(config.data)
-    network = build(config.model.architecture, len(classes), config.model.options)
-    check_head(network.head)
-    make_tracker(config.tracking, run.path, console)
+    check_config(config.data.split)
+    device, network = prepare(run)
     data = run.data
-    parts, leakage = _split(run, data)
+    split = partition(data, config.data.split, config.seed)
+    parts = split.parts
     steps_per_epoch(parts.count("train"), config.loop)
     identity = _identity(config, data, parts)
     resumed = _interrupted(run, identity)
@@ -71,7 +69,9 @@ def run_fit(run: Run) -> Training:
         run.begin()
         write_split(run.path / SPLIT, data.samples, data.classes, parts)
         write_files(run.path / FILES, data)
-        run.write(LEAKAGE, leakage)
+        run.write(LEAKAGE, split.leakage)
+        if split.folds is not None:
+            write_folds(run.path / FOLDS, data.samples, data.classes, split.folds)
     console.say(f"{_describe(data, parts)}\ndevice: {hardware(device)}")
     if resumed:
         run.keep_config()
@@ -120,6 +120,23 @@ def run_fit(run: Run) -> Training:
     return training
 
 
+def prepare(run: Run) -> tuple[torch.device, Classifier]:
+    """Look at all that can be wrong without the data; the device and the untrained network.
+
+    Raises:
+        SightlineError: a setting is wrong or cannot be used here.
+    """
+    config = run.config
+    device = choose_device(config.loop.device)
+    run.check_writable()
+    folder = open_folder(config.data)
+    classes = load_classes(config.data, folder)
+    network = build(config.model.architecture, len(classes), config.model.options)
+    check_head(network.head)
+    make_tracker(config.tracking, run.path, run.console)
+    return device, network
+
+
 def read_training(run: Run) -> Training:
     """What fit has left, for a later step.
 
@@ -133,26 +150,11 @@ def read_training(run: Run) -> Training:
         # Names the image concerned, where the list of images is not the same.
         read_split(run.path / SPLIT, run.data.samples, run.data.classes)
         raise RunError(
-            f"the images below {run.data.root} have changed since fit: their fingerprint is "
-            f"{found[:16]}, and was {trained[:16]}; bring them back, or run fit again"
+            f"the images below {run.config.data.address} have changed since fit: their "
+            f"fingerprint is {found[:16]}, and was {trained[:16]}; bring them back, or run fit "
+            "again"
         )
     return training
-
-
-def _split(run: Run, data: Dataset) -> tuple[list[Part], Leakage]:
-    config = run.config.data.split
-    duplicates = Duplicates(data)
-    # In a split that is drawn here, copies stay together with their original.
-    together = keep_together(data.samples, duplicates.all)
-    if config.file is not None:
-        parts = read_split(config.file, data.samples, data.classes)
-    elif any(sample.part for sample in data.samples):
-        parts = split_of_source(together, data.classes, config, run.config.seed)
-    else:
-        parts = make_split(together, data.classes, config, run.config.seed)
-    leakage = find_leakage(data, parts, duplicates)
-    check_leakage(leakage, config.allow)
-    return parts, leakage
 
 
 def _identity(config: TrainConfig, data: Dataset, parts: list[Part]) -> str:

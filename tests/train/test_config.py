@@ -125,7 +125,7 @@ def test_a_later_step_can_change_what_the_weights_do_not_depend_on(file: Path, i
     [
         (
             "loop.epochs=9",
-            r"loop\.epochs is 9, but fit has trained with 7; .*data\.root, data\.thr",
+            r"loop\.epochs is 9, but fit has trained with 7; .*data\.root, data\.sto",
         ),
         ("data.decode.width_px=64", r"data\.decode\.width_px is 64, but .*224"),
         ("model.options={width: 8}", r"model\.options"),

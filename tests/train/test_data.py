@@ -8,8 +8,8 @@ from PIL import Image
 
 from model.image import DecodeRule, decode, resize_pixels
 from tests.model.dicoms import dicom
-from train.config import DataConfig
 from train.data import load_classes, load_dataset
+from train.data_config import DataConfig
 from train.errors import DataError
 
 from .conftest import CLASSES, IMAGES_EACH, PATIENTS

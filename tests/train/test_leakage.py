@@ -9,8 +9,8 @@ import yaml
 from PIL import Image
 
 from train.__main__ import main
-from train.config import DataConfig
 from train.data import Dataset, load_dataset
+from train.data_config import DataConfig
 from train.errors import DataError
 from train.leakage import Duplicates, check_leakage, find_leakage, keep_together
 from train.split import make_split

@@ -1,6 +1,7 @@
 """The layouts that data sets are published in, made small."""
 
 import csv
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from model.manifest import ClassInfo
-from train.config import DataConfig, SplitConfig
-from train.data import Sample, list_samples, load_classes
+from train.data import Sample, list_samples, load_classes, open_folder
+from train.data_config import DataConfig, SplitConfig
 from train.errors import DataError
 from train.split import split_of_source, warning
 
@@ -32,7 +33,7 @@ def write_image(file: Path, seed: int = 0) -> None:
 
 def samples_of(root: Path, keys: tuple[str, ...], **changes: Any) -> list[Sample]:
     config = DataConfig.model_validate({"root": root, "classes": classes(*keys), **changes})
-    return list_samples(config, load_classes(config))
+    return list_samples(config, load_classes(config), open_folder(config))
 
 
 @pytest.fixture
@@ -141,10 +142,10 @@ def test_a_wrong_pattern_is_refused(tmp_path: Path, pattern: str) -> None:
 
 
 def test_a_split_without_test_or_with_two_trains_is_refused(kaggle: Path) -> None:
-    (kaggle / "training").mkdir()
+    write_image(kaggle / "training" / "NORMAL" / "more.jpeg")
     with pytest.raises(DataError, match="more than one folder for train: train, training"):
         samples_of(kaggle, ("normal", "pneumonia"))
-    (kaggle / "training").rmdir()
+    shutil.rmtree(kaggle / "training")
     (kaggle / "test").rename(kaggle / "other")
     with pytest.raises(DataError, match="split folders train, val, but none for test"):
         samples_of(kaggle, ("normal", "pneumonia"))

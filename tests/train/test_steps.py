@@ -112,7 +112,7 @@ def test_an_output_that_cannot_be_written_is_named(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     assert main(["fit", "--config", str(config), f"output={tmp_path / 'file' / 'run'}"]) == 2
-    assert re.search(r"^error: .*/file", capsys.readouterr().err, re.MULTILINE)
+    assert re.search(r"^error: config field output is .*/file/run", capsys.readouterr().err)
 
 
 def test_fit_leaves_files_alone_that_are_not_its_own(config: Path, tmp_path: Path) -> None:

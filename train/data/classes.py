@@ -5,12 +5,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from model.bundle import validation_message
 from model.manifest import ClassInfo
-from train.config import DataConfig
+from train.data.folder import Folder, open_file, open_folder
+from train.data_config import DataConfig
 from train.errors import DataError
 
 
-def load_classes(config: DataConfig) -> list[ClassInfo]:
+def load_classes(config: DataConfig, folder: Folder | None = None) -> list[ClassInfo]:
     """The classes in the order of the answers.
+
+    Args:
+        config: where they are.
+        folder: of the data, where it has been opened already.
 
     Raises:
         DataError: the file is unreadable, or fewer than two distinct classes are given.
@@ -18,7 +23,7 @@ def load_classes(config: DataConfig) -> list[ClassInfo]:
     if isinstance(config.classes, list):
         classes = config.classes
     else:
-        file = config.root / config.classes
+        file = open_file(config, config.classes, folder or open_folder(config), "data.classes")
         try:
             tree = yaml.safe_load(file.read_text(encoding="utf-8"))
             classes = TypeAdapter(list[ClassInfo]).validate_python(tree)

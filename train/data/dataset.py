@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from model.manifest import ClassInfo
-from train.config import DataConfig
 from train.data.cache import DecodedCache, Progress
 from train.data.classes import load_classes
+from train.data.folder import open_folder
+from train.data.patients import grouped_by_patient
 from train.data.sample import Sample, listed, refuse
 from train.data.sources import list_samples
+from train.data_config import DataConfig
 from train.errors import DataError
 
 
@@ -26,7 +28,7 @@ class Dataset:
     """Samples with their decoded pixels.
 
     Attributes:
-        root: folder that the samples' paths are relative to.
+        root: folder on this machine that the samples' paths are relative to.
         classes: K classes.
         samples: N samples.
         hashes: SHA-256 of each sample's file.
@@ -55,30 +57,43 @@ class Dataset:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def load_dataset(config: DataConfig, cache: Path, progress: Progress | None = None) -> Dataset:
+def load_dataset(
+    config: DataConfig,
+    cache: Path,
+    progress: Progress | None = None,
+    fetching: Progress | None = None,
+    check: Callable[[Sequence[Sample], Sequence[ClassInfo]], None] | None = None,
+) -> Dataset:
     """List, check, read and decode the images.
 
     Args:
         config: where the images are.
         cache: directory for the decoded pixels, reused while files and decode rule are the same.
         progress: told (images done, images in all).
+        fetching: told (files that are here, files in all), where they come from a URL.
+        check: raises if what is listed can be of no use, before anything is fetched or decoded.
 
     Raises:
         DataError: names every file, class or row that is wrong.
     """
-    if not config.root.is_dir():
-        raise DataError(f"data.root is {config.root}; it must be an existing folder")
-    classes = load_classes(config)
-    samples = list_samples(config, classes)
-    hashes = _hash_files(config, samples)
+    folder = open_folder(config)
+    classes = load_classes(config, folder)
+    samples = list_samples(config, classes, folder)
     files = [sample.file for sample in samples]
-    decoded = DecodedCache(cache, config.root, files, hashes, config.decode)
+    wanted = [*files, *(sample.mask for sample in samples if sample.mask)]
+    if config.group_from == "dicom":
+        samples = grouped_by_patient(folder.local(wanted, fetching), samples)
+    if check:
+        check(samples, classes)
+    root = folder.local(wanted, fetching)
+    hashes = _hash_files(config, root, files)
+    decoded = DecodedCache(cache, root, files, hashes, config.decode)
     images, bad = decoded.read(_threads(config), progress)
     skipped = {files[position]: reason for position, reason in bad.items()}
     _check_skipped(config, skipped, len(files))
     kept = [position for position in range(len(files)) if position not in bad]
     return Dataset(
-        config.root,
+        root,
         classes,
         [samples[position] for position in kept],
         [hashes[position] for position in kept],
@@ -99,16 +114,16 @@ def _check_skipped(config: DataConfig, skipped: dict[str, str], count: int) -> N
         )
 
 
-def _hash_files(config: DataConfig, samples: Sequence[Sample]) -> list[str]:
-    def digest(sample: Sample) -> tuple[str, str]:
+def _hash_files(config: DataConfig, root: Path, files: Sequence[str]) -> list[str]:
+    def digest(file: str) -> tuple[str, str]:
         try:
-            with (config.root / sample.file).open("rb") as stream:
+            with (root / file).open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest(), ""
         except OSError as error:
-            return "", f"{sample.file}: {error.strerror}"
+            return "", f"{file}: {error.strerror}"
 
     with ThreadPoolExecutor(_threads(config)) as pool:
-        hashes, problems = zip(*pool.map(digest, samples), strict=True)
+        hashes, problems = zip(*pool.map(digest, files), strict=True)
     refuse([problem for problem in problems if problem], "unreadable")
     return list(hashes)
 

@@ -1,9 +1,11 @@
 """One labelled image, and the way to say what is wrong with many."""
 
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from model.image import SUFFIXES
 from train.errors import DataError
 
 Part = Literal["train", "val", "test"]
@@ -30,6 +32,11 @@ class Sample:
     mask: str | None = None
     part: Part | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is looked at by its name."""
+    return posixpath.splitext(name)[1].lower() in SUFFIXES
 
 
 def refuse(problems: Sequence[str], what: str) -> None:

@@ -5,12 +5,12 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from model.image import SUFFIXES
-from train.config import ColumnsConfig
-from train.data.sample import PARTS, Sample, listed
+from train.data.folder import Folder
+from train.data.sample import PARTS, Sample, is_image, listed
+from train.data_config import ColumnsConfig
 from train.errors import DataError
 
 # Columns of the group, the mask and the split where none is named.
@@ -20,7 +20,7 @@ Row = tuple[str, dict[str, str]]
 
 
 def read_table(
-    root: Path, table: Path, columns: ColumnsConfig, index: dict[str, int]
+    folder: Folder, path: Path, columns: ColumnsConfig, index: dict[str, int]
 ) -> list[Sample]:
     """The samples that a table lists.
 
@@ -28,17 +28,16 @@ def read_table(
     metadata has it (https://doi.org/10.7910/DVN/DBW86T): such a name is looked for below the root.
 
     Args:
-        root: folder of the images.
-        table: CSV or Parquet file below the root.
+        folder: of the images.
+        path: of the CSV or Parquet file.
         columns: names of the columns.
         index: classes by key.
 
     Raises:
         DataError: the table is unreadable, lacks a column, or has a wrong cell; names its line.
     """
-    path = root / table
     rows = _parquet(path, columns) if path.suffix == ".parquet" else _csv(path, columns)
-    return _found(root, [_sample(cells, columns, index, where) for where, cells in rows])
+    return _found(folder, [_sample(cells, columns, index, where) for where, cells in rows])
 
 
 def _csv(path: Path, columns: ColumnsConfig) -> Iterator[Row]:
@@ -107,16 +106,17 @@ def _sample(
     )
 
 
-def _found(root: Path, samples: list[Sample]) -> list[Sample]:
+def _found(folder: Folder, samples: list[Sample]) -> list[Sample]:
     """The same samples, with bare names replaced by the paths of their files."""
     bare = {s.file for s in samples if "." not in posixpath.basename(s.file)}
-    bare = {file for file in bare if not (root / file).is_file()}
+    bare = {file for file in bare if not folder.has(file)}
     if not bare:
         return samples
     places = defaultdict(list)
-    for file in sorted(root.rglob("*")):
-        if file.stem in bare and file.suffix.lower() in SUFFIXES:
-            places[file.stem].append(file.relative_to(root).as_posix())
+    for file in sorted(folder.names()):
+        stem = PurePosixPath(file).stem
+        if stem in bare and is_image(file):
+            places[stem].append(file)
     several = [name for name in sorted(bare) if len(places[name]) > 1]
     if several:
         lines = [f"{name}: {', '.join(places[name])}" for name in several]
