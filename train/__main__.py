@@ -2,6 +2,7 @@
 
     python -m train phantom DIR [--images N] [--seed N]
     python -m train fit --config FILE [key=value ...]
+    python -m train folds --config FILE [--fold I] [key=value ...]
     python -m train evaluate|export|release --run DIR [key=value ...]
     python -m train data diff RUN RUN
     python -m train demo [--serve]
@@ -77,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("overrides", nargs="*", metavar="key=value")
     fit.set_defaults(step=_fit)
 
+    folds = steps.add_parser("folds", help="cross-validate: fit and evaluate each fold")
+    folds.add_argument("--config", type=Path, help="YAML; data.split.folds is their number")
+    folds.add_argument("--fold", type=int, help="only this one, from 0; the last done sums up")
+    folds.add_argument("overrides", nargs="*", metavar="key=value")
+    folds.set_defaults(step=_folds)
+
     for name, step, text in (
         ("evaluate", _evaluate, "calibrate, and judge on the test split"),
         ("export", _export, "TorchScript, ONNX and INT8 into a bundle"),
@@ -123,6 +130,17 @@ def _fit(options: argparse.Namespace, console: Console) -> int:
     from train.training import run_fit
 
     run_fit(Run(config, console))
+    return 0
+
+
+def _folds(options: argparse.Namespace, console: Console) -> int:
+    from train.config import load_config
+
+    config = load_config(options.config, options.overrides)
+
+    from train.crossvalidation import run_folds
+
+    run_folds(config, console, options.fold)
     return 0
 
 
