@@ -19,6 +19,7 @@ from model.bundle import MANIFEST, validation_message
 from model.image import DecodeRule
 from model.manifest import ClassInfo
 from train.atomic import write_text
+from train.batches import steps_per_epoch
 from train.checkpoint import BEST, LAST, load_weights
 from train.config import TrainConfig, dump_config, override_later
 from train.console import Console
@@ -112,6 +113,7 @@ class Run:
 
         def check(samples: Sequence[Sample], classes: Sequence[ClassInfo]) -> None:
             check_samples(samples, classes, config.split)
+            steps_per_epoch(len(samples), self.config.loop)
 
         return load_dataset(config, self.path / "cache", bar("decode", "images"), fetching, check)
 
