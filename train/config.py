@@ -19,7 +19,8 @@ from model.bundle import validation_message
 from model.decision import RiskPolicy
 from train.data_config import DataConfig
 from train.errors import ConfigError
-from train.recipe import AugmentConfig, LoopConfig, ModelConfig
+from train.presets import AugmentConfig
+from train.recipe import LoopConfig, ModelConfig
 from train.section import Section
 
 T = TypeVar("T", bound=BaseModel)
@@ -90,6 +91,11 @@ class TrainConfig(Section):
     def _room_to_train(self) -> "TrainConfig":
         if self.data.split.val + self.data.split.test >= 0.9:
             raise ValueError("data.split.val + data.split.test leave less than 10 % for training")
+        if self.loop.freeze_epochs and self.model.weights == "none":
+            raise ValueError(
+                f"loop.freeze_epochs is {self.loop.freeze_epochs}, but model.weights is 'none': a "
+                "head learns nothing from a backbone that is random and frozen"
+            )
         return self
 
 

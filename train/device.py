@@ -1,5 +1,6 @@
 """Where a training computes, and in which precision."""
 
+import os
 import random
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,11 +22,28 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
+def set_determinism(deterministic: bool) -> None:
+    """Let torch use only operations that give the same answer each time, or any.
+
+    cuBLAS reads its setting when it first computes on a GPU, so this comes before.
+    """
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = False
+
+
 def seed_everything(seed: int) -> None:
     """Seed every generator that training draws from."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries draw from the legacy generator
     torch.manual_seed(seed)
+
+
+def memory_format(loop: LoopConfig) -> torch.memory_format:
+    """How images, weights and what lies between lie in memory."""
+    return torch.channels_last if loop.channels_last else torch.contiguous_format
 
 
 @dataclass(frozen=True)
@@ -42,10 +60,22 @@ class Precision:
 
     @classmethod
     def of(cls, loop: LoopConfig, device: torch.device) -> "Precision":
-        if loop.amp == "off" or device.type != "cuda":
+        """The precision of a setting `off`, `auto`, `bf16` or `fp16`.
+
+        Raises:
+            ConfigError: bf16 is demanded of a GPU that has none.
+        """
+        on_gpu = device.type == "cuda"
+        if loop.amp == "off" or (loop.amp == "auto" and not on_gpu):
             return cls(device, None)
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return cls(device, torch.bfloat16 if native else torch.float16)
+        native = not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False)
+        if loop.amp == "bf16" and not native:
+            raise ConfigError(
+                f"loop.amp is 'bf16', which {torch.cuda.get_device_name(device)} does not have; "
+                "accepted: auto, fp16, off"
+            )
+        half = loop.amp == "fp16" or not native
+        return cls(device, torch.float16 if half else torch.bfloat16)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context of a forward pass and its loss."""

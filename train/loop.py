@@ -8,19 +8,25 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from model.architectures import Classifier
+from train.averaging import WeightAverage
 from train.batches import Batches
 from train.checkpoint import BEST, LAST, remove_partial, save_checkpoint
+from train.compilation import compiled
 from train.config import TrainConfig
 from train.data import Dataset
-from train.device import Precision, choose_device
+from train.device import Precision, choose_device, memory_format, set_determinism
+from train.freezing import freeze_backbone
+from train.imbalance import class_counts, class_weights
 from train.inference import logits_of
-from train.losses import make_loss, negative_log_likelihood
-from train.metrics import macro_f1
-from train.optimisation import make_optimiser, make_schedule
+from train.losses import Loss
+from train.optimisation import make_optimiser
+from train.schedule import Schedule
 from train.state import Epoch, State, Stop, stop_on_signals
 from train.step import Step
+from train.validation import validation_figures
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Progress:
 
     on_step: Callable[[int, int], None]
     on_epoch: Callable[[Epoch, bool], None]
+    say: Callable[[str], None] = lambda text: None
 
 
 def fit(
@@ -45,8 +52,8 @@ def fit(
     """Train a network and leave its best and last state in the run directory.
 
     From its last state, an interrupted training goes on to the weights of one that was never
-    interrupted. The best epoch is the one with the highest
-    macro-F1 on validation, and among equals the one with the lowest loss.
+    interrupted. The best epoch is the one whose monitored figure is, and among equals the one with
+    the lowest loss on validation.
 
     Args:
         network: untrained; its weights are changed.
@@ -64,29 +71,44 @@ def fit(
         SystemExit: a signal has asked to stop; the state is saved.
     """
     loop = config.loop
+    set_determinism(loop.deterministic)
     device = choose_device(loop.device)
     generator = torch.Generator().manual_seed(config.seed)
     batches = Batches(data, train, config, generator, device)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(device, memory_format=memory_format(loop))  # type: ignore[call-overload]
     optimiser = make_optimiser(network, loop)
-    schedule = make_schedule(optimiser, loop, batches.steps)
+    schedule = Schedule(optimiser, loop, batches.steps)
     precision = Precision.of(loop, device)
-    state = State(identity, network, optimiser, schedule, precision.scaler(), generator)
+    average = None if loop.ema_decay is None else WeightAverage(network, loop.ema_decay)
+    state = State(identity, network, optimiser, precision.scaler(), generator, average)
     saver = _Saver(state, config.output / LAST, loop.checkpoint_minutes * 60.0)
     remove_partial(config.output)
     if resume:
         state.restore(saver.file)
-    step = Step(network, state, make_loss(loop), precision, loop)
+    counts = class_counts(data.labels[train], data.classes)
+    loss = Loss.of(loop, class_weights(loop, counts, data.classes))
+    module: nn.Module = network
+    if loop.compile:
+        module = compiled(network, batches.example(), precision, progress.say)
+    step = Step(module, state, schedule, loss, precision, loop)
     with stop_on_signals() as stop:
         while state.at.epoch <= loop.epochs and state.at.since_best < loop.patience:
             started = time.monotonic()
             _train_epoch(step, batches, progress, saver, stop)
-            epoch = _validate(state, data, val, device, batches.steps, started)
+            logits = logits_of(state.judged, data.images[val], device)
+            epoch = Epoch(
+                epoch=state.at.epoch,
+                train_loss=state.at.total / batches.count,
+                **validation_figures(logits, data.labels[val]),
+                learning_rate=max(group["lr"] for group in optimiser.param_groups),
+                seconds=state.at.seconds + time.monotonic() - started,
+                monitor=loop.monitor,
+            )
             following = state.at.next_epoch(epoch)
             improved = following.since_best == 0
             if improved:
                 save_checkpoint(
-                    config.output / BEST, {"model": network.state_dict(), **asdict(epoch)}
+                    config.output / BEST, {"model": state.judged.state_dict(), **asdict(epoch)}
                 )
             progress.on_epoch(epoch, improved)
             # Last: killed before this, the next process repeats the end of the epoch, and all of it
@@ -121,34 +143,17 @@ def _train_epoch(
     """Take the steps that are left of an epoch."""
     at, started = step.state.at, time.monotonic()
     step.module.train()
+    freeze_backbone(step.state.network, at.epoch <= step.loop.freeze_epochs)
     if at.order is None:
         at.order = batches.draw_order()
     while at.step < batches.steps:
-        at.total += step(batches.batch(at.order, at.step))
+        labels = batches.labels(at.order, at.step)
+        number = (at.epoch - 1) * batches.steps + at.step
+        size = step.loss.size(torch.cat(labels))
+        at.total += len(labels) * step(number, batches.batches(at.order, at.step), size)
         at.step += 1
         progress.on_step(at.step, batches.steps)
         if saver.due or stop.code is not None:
             saver.save(started)
         if stop.code is not None:
             raise SystemExit(stop.code)
-
-
-def _validate(
-    state: State,
-    data: Dataset,
-    val: npt.NDArray[np.int64],
-    device: torch.device,
-    steps: int,
-    started: float,
-) -> Epoch:
-    """The figures of the epoch that has just been trained."""
-    at = state.at
-    logits, labels = logits_of(state.network, data.images[val], device), data.labels[val]
-    return Epoch(
-        epoch=at.epoch,
-        train_loss=at.total / steps,
-        val_loss=negative_log_likelihood(logits, labels),
-        val_macro_f1=macro_f1(labels, logits.argmax(1), len(data.classes)),
-        learning_rate=float(state.schedule.get_last_lr()[0]),
-        seconds=at.seconds + time.monotonic() - started,
-    )

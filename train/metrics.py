@@ -83,7 +83,7 @@ def evaluate_probabilities(
                 precision=float(precision[k]),
                 recall=float(recall[k]),
                 f1=float(f1[k]),
-                auroc=_auroc(labels == k, probabilities[:, k]),
+                auroc=auroc(labels == k, probabilities[:, k]),
                 support=int(support[k]),
             )
             for k, key in enumerate(keys)
@@ -93,7 +93,8 @@ def evaluate_probabilities(
     )
 
 
-def _auroc(positive: npt.NDArray[np.bool_], score: Probabilities) -> float | None:
+def auroc(positive: npt.NDArray[np.bool_], score: Probabilities) -> float | None:
+    """Area under the ROC curve of one class against the rest; None where there is only one."""
     if positive.all() or not positive.any():
         return None
     return float(roc_auc_score(positive, score))

@@ -1,38 +1,34 @@
-"""The optimiser, what it decays, and the learning rate over time."""
+"""The optimiser, and what it decays."""
 
-import math
+from typing import Any
 
-from torch import nn
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.nn import Parameter
+from torch.optim import SGD, AdamW, Optimizer
 
+from model.architectures import Classifier
+from train.freezing import layer_scales
 from train.recipe import LoopConfig
 
+_MOMENTUM = 0.9
 
-def make_optimiser(network: nn.Module, loop: LoopConfig) -> Optimizer:
+
+def make_optimiser(network: Classifier, loop: LoopConfig) -> Optimizer:
     """The optimiser over all of a network's parameters."""
-    return AdamW(_parameter_groups(network, loop), lr=loop.learning_rate)
+    groups = _parameter_groups(network, loop)
+    if loop.optimiser == "adamw":
+        return AdamW(groups, lr=loop.learning_rate)
+    momentum = _MOMENTUM if loop.momentum is None else loop.momentum
+    nesterov = momentum > 0.0 if loop.nesterov is None else loop.nesterov
+    return SGD(groups, lr=loop.learning_rate, momentum=momentum, nesterov=nesterov)
 
 
-def make_schedule(optimiser: Optimizer, loop: LoopConfig, steps_per_epoch: int) -> LambdaLR:
-    """The learning rate at each step of the optimiser."""
-    return LambdaLR(optimiser, lambda step: learning_rate_factor(step, steps_per_epoch, loop))
-
-
-def learning_rate_factor(step: int, steps_per_epoch: int, loop: LoopConfig) -> float:
-    """Linear warm-up, then a cosine to zero, https://arxiv.org/abs/1608.03983."""
-    warmup = loop.warmup_epochs * steps_per_epoch
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    span = max(1.0, loop.epochs * steps_per_epoch - warmup)
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - warmup) / span)))
-
-
-def _parameter_groups(network: nn.Module, loop: LoopConfig) -> list[dict[str, object]]:
-    # Biases and normalisation scales are not decayed: pulling them to zero helps nothing.
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
+def _parameter_groups(network: Classifier, loop: LoopConfig) -> list[dict[str, Any]]:
+    groups: dict[tuple[float, float], list[Parameter]] = {}
+    for parameter, scale in layer_scales(network, loop.layer_decay):
+        # Biases and normalisation scales are not decayed: pulling them to zero helps nothing.
+        decay = loop.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((loop.learning_rate * scale, decay), []).append(parameter)
     return [
-        {"params": decayed, "weight_decay": loop.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
+        {"params": parameters, "lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
     ]

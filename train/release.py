@@ -16,6 +16,7 @@ from train.gate import Verdict, judge
 from train.run import Run
 from train.tracking.mlflow import MlflowTracker, talking_to, tracking_uri
 from train.training import read_training
+from train.weights import RELEASING_RUN
 
 RELEASE = "release.json"
 
@@ -140,7 +141,7 @@ def _register(client: MlflowClient, run_id: str, bundle: Bundle, name: str) -> M
             raise
     source = f"{client.get_run(run_id).info.artifact_uri}/{_artifact_path(bundle)}"
     return client.create_model_version(
-        name, source, run_id, description=_description(bundle), tags={"run": run_id}
+        name, source, run_id, description=_description(bundle), tags={RELEASING_RUN: run_id}
     )
 
 

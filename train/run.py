@@ -19,7 +19,7 @@ from model.bundle import MANIFEST, validation_message
 from model.image import DecodeRule
 from model.manifest import ClassInfo
 from train.atomic import write_text
-from train.batches import steps_per_epoch
+from train.batches import batches_per_epoch
 from train.checkpoint import BEST, LAST, load_weights
 from train.config import TrainConfig, dump_config, override_later
 from train.console import Console
@@ -34,6 +34,7 @@ CONFIG = "config.json"
 SPLIT = "split.csv"
 FOLDS = "folds.csv"
 TRACKING = "tracking.json"
+BASELINE = "baseline.json"
 BUNDLE = "bundle"
 RESULTS = (
     BEST,
@@ -41,6 +42,7 @@ RESULTS = (
     SPLIT,
     FOLDS,
     TRACKING,
+    BASELINE,
     "leakage.json",
     FILES,
     "training.json",
@@ -113,7 +115,7 @@ class Run:
 
         def check(samples: Sequence[Sample], classes: Sequence[ClassInfo]) -> None:
             check_samples(samples, classes, config.split)
-            steps_per_epoch(len(samples), self.config.loop)
+            batches_per_epoch(len(samples), self.config.loop)
 
         return load_dataset(config, self.path / "cache", bar("decode", "images"), fetching, check)
 

@@ -1,5 +1,6 @@
 """All that a training needs to go on after an interruption as if there had been none."""
 
+import math
 import random
 import signal
 import time
@@ -15,27 +16,45 @@ import torch
 from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from model.architectures import Classifier
+from train.averaging import WeightAverage
 from train.checkpoint import load_checkpoint, save_checkpoint
+from train.recipe import Monitor
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """Figures of one epoch; `val_loss` is the mean negative log-likelihood."""
+    """Figures of one epoch.
+
+    `train_loss` is what was lowered, `val_loss` the mean negative log-likelihood; `val_auroc` is
+    the mean over the classes, each against the rest, and None where there is only one class.
+    """
 
     epoch: int
     train_loss: float
     val_loss: float
     val_macro_f1: float
+    val_balanced_accuracy: float
+    val_accuracy: float
+    val_auroc: float | None
     learning_rate: float
     seconds: float
+    monitor: Monitor = "macro_f1"
 
     @property
     def score(self) -> tuple[float, float]:
-        """The larger, the better: macro-F1, and among equals the loss decides."""
-        return self.val_macro_f1, -self.val_loss
+        """The larger, the better: the monitored figure, and among equals the loss decides."""
+        if self.monitor == "val_loss":
+            return -self.val_loss, 0.0
+        value: float | None = getattr(self, f"val_{self.monitor}")
+        return -math.inf if value is None else value, -self.val_loss
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """All numbers of the epoch by name."""
+        others = ("epoch", "monitor")
+        return {k: v for k, v in asdict(self).items() if k not in others and v is not None}
 
 
 @dataclass
@@ -46,7 +65,7 @@ class Position:
         epoch: the current one, from 1.
         step: steps done in it.
         order: order of the training images in it; None before its first step.
-        total: sum of its losses.
+        total: sum of the mean losses of its batches.
         seconds: time spent in it by processes that have ended.
         history: the epochs before.
     """
@@ -76,16 +95,22 @@ class State:
     Attributes:
         identity: of what is trained on what and how; another training's state is of no use.
         generator: draws the order of images and their augmentation.
+        average: of the network's weights, where one is taken.
         at: where the training stands.
     """
 
     identity: str
     network: Classifier
     optimiser: Optimizer
-    schedule: LambdaLR
     scaler: GradScaler
     generator: torch.Generator
+    average: WeightAverage | None = None
     at: Position = field(default_factory=Position)
+
+    @property
+    def judged(self) -> Classifier:
+        """The network that is validated and kept: the average where there is one."""
+        return self.network if self.average is None else self.average.network
 
     def save(self, file: Path, started: float) -> None:
         """Write the state; the current process has worked on the epoch since `started`."""
@@ -96,8 +121,8 @@ class State:
                 "identity": self.identity,
                 "model": self.network.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
-                "schedule": self.schedule.state_dict(),
                 "scaler": self.scaler.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
                 "generator": self.generator.get_state(),
                 "generators": _global_generators(),
                 "at": at,
@@ -109,8 +134,9 @@ class State:
         saved = load_checkpoint(file)
         self.network.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.schedule.load_state_dict(saved["schedule"])
         self.scaler.load_state_dict(saved["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
         self.generator.set_state(saved["generator"])
         _set_global_generators(saved["generators"])
         history = [Epoch(**epoch) for epoch in saved["at"]["history"]]

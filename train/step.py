@@ -1,6 +1,7 @@
 """One step of the optimiser."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import nn
@@ -10,47 +11,60 @@ from train.device import Precision
 from train.errors import TrainingError
 from train.losses import Loss
 from train.recipe import LoopConfig
+from train.schedule import Schedule
 from train.state import State
 
 
 @dataclass(frozen=True)
 class Step:
-    """Forward, backward, and a step of the optimiser.
+    """Forward and backward over one or more batches, and a step of the optimiser.
 
     Attributes:
         module: what is called: the network of the state, or what wraps it.
         state: what is changed.
-        loss: mean over a batch, from logits and labels.
+        schedule: sets the learning rate.
+        loss: sum over a batch, from logits and targets.
         precision: of the forward pass.
         loop: the bounds of the gradient.
     """
 
     module: nn.Module
     state: State
+    schedule: Schedule
     loss: Loss
     precision: Precision
     loop: LoopConfig
 
-    def __call__(self, batch: Batch) -> float:
-        """Take the step and return the mean loss before it.
+    def __call__(self, number: int, batches: Iterable[Batch], size: float) -> float:
+        """Take a step and return the mean loss before it.
+
+        Args:
+            number: of the step, counted from 0 over all epochs.
+            batches: their gradients are summed.
+            size: of the loss, over all of them.
 
         Raises:
-            TrainingError: the loss is no longer a number; nothing is changed.
+            TrainingError: the loss is no longer a number; the weights are not changed.
         """
-        state = self.state
-        with self.precision.autocast():
-            loss = self.loss(self.module(batch.x), batch.target)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} in epoch {state.at.epoch}, step {state.at.step + 1}; "
-                f"a lower loop.learning_rate than {self.loop.learning_rate} may help"
-            )
+        state, total = self.state, 0.0
         state.optimiser.zero_grad(set_to_none=True)
-        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        state.scaler.unscale_(state.optimiser)
-        nn.utils.clip_grad_norm_(state.network.parameters(), self.loop.clip_norm)
+        for batch in batches:
+            with self.precision.autocast():
+                loss = self.loss(self.module(batch.x), batch.target) / size
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the loss is {value} in epoch {state.at.epoch}, step {state.at.step + 1}; "
+                    f"a lower loop.learning_rate than {self.loop.learning_rate} may help"
+                )
+            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += value
+        self.schedule.apply(number, state.at.history)
+        if self.loop.clip_norm is not None:
+            state.scaler.unscale_(state.optimiser)
+            nn.utils.clip_grad_norm_(state.network.parameters(), self.loop.clip_norm)
         state.scaler.step(state.optimiser)
         state.scaler.update()
-        state.schedule.step()
-        return value
+        if state.average is not None:
+            state.average.update(state.network)
+        return total

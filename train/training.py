@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -10,27 +9,31 @@ from pydantic import BaseModel, ConfigDict
 from model.architectures import Classifier, build
 from model.explain import check_head
 from model.manifest import Provenance
-from train.batches import steps_per_epoch
-from train.checkpoint import LAST
+from train.batches import batches_per_epoch
+from train.checkpoint import BEST, LAST
 from train.config import TrainConfig, flatten, is_later
 from train.data import Dataset, Part, load_classes, open_folder
 from train.data.sample import PARTS, listed
 from train.data.versions import FILES, write_files
-from train.device import choose_device, seed_everything
+from train.device import Precision, choose_device, seed_everything
 from train.errors import RunError
 from train.folds import write_folds
+from train.imbalance import check_weights, class_counts, class_weights, describe_weights
+from train.initialisation import Fit, initialise
 from train.loop import Progress, fit
 from train.partition import check_config, partition
 from train.provenance import hardware, provenance
 from train.run import CONFIG, FOLDS, SPLIT, TRACKING, Run
 from train.split import (
     digest_of_test_split,
+    indices,
     read_split,
     warning,
     write_split,
 )
 from train.state import Epoch, identity_of
 from train.tracking import Tracker, make_tracker
+from train.weights import find_weights
 
 TRAINING = "training.json"
 LEAKAGE = "leakage.json"
@@ -59,13 +62,18 @@ def run_fit(run: Run) -> Training:
     # is quick to look at, before the data is decoded.
     check_config(config.data.split)
     device, network = prepare(run)
+    begun_with = None if _unfinished(run) else _initialise(network, run)
     data = run.data
     split = partition(data, config.data.split, config.seed)
     parts = split.parts
-    steps_per_epoch(parts.count("train"), config.loop)
+    batches_per_epoch(parts.count("train"), config.loop)
+    train = data.labels[indices(parts, "train")]
+    weights = class_weights(config.loop, class_counts(train, data.classes), data.classes)
     identity = _identity(config, data, parts)
     resumed = _interrupted(run, identity)
     if not resumed:
+        # What has to be fetched is not asked for where a saved state takes its place.
+        begun_with = begun_with or _initialise(network, run)
         run.begin()
         write_split(run.path / SPLIT, data.samples, data.classes, parts)
         write_files(run.path / FILES, data)
@@ -73,11 +81,18 @@ def run_fit(run: Run) -> Training:
         if split.folds is not None:
             write_folds(run.path / FOLDS, data.samples, data.classes, split.folds)
     console.say(f"{_describe(data, parts)}\ndevice: {hardware(device)}")
+    if weights is not None:
+        console.say(describe_weights(weights, data.classes))
     if resumed:
         run.keep_config()
         console.say("going on where the same training was interrupted")
+    elif begun_with is not None:
+        console.say(begun_with.describe())
     params = {key: str(value) for key, value in flatten(config).items()}
-    begin = {"params": params, "tags": {"step": "fit", "model": config.name}}
+    tags = {"step": "fit", "model": config.name}
+    if begun_with is not None:
+        tags |= {"weights": begun_with.source, "weights_sha256": begun_with.sha256}
+    begin = {"params": params, "tags": tags}
     with run.tracked(None if resumed else begin) as tracker:
         train, val = run.indices("train"), run.indices("val")
         try:
@@ -111,11 +126,11 @@ def run_fit(run: Run) -> Training:
             }
         )
         tracker.log_files(file)
-        for name in (SPLIT, LEAKAGE, FILES, CONFIG):
+        for name in (BEST, SPLIT, LEAKAGE, FILES, CONFIG):
             tracker.log_files(run.path / name)
     console.say(
         f"trained {len(history)} epochs in {origin.trained_seconds:.0f} s; "
-        f"best macro-F1 on validation {best.val_macro_f1:.3f} in epoch {best.epoch}"
+        f"the best is epoch {best.epoch}, with macro-F1 {best.val_macro_f1:.3f} on validation"
     )
     return training
 
@@ -133,6 +148,8 @@ def prepare(run: Run) -> tuple[torch.device, Classifier]:
     classes = load_classes(config.data, folder)
     network = build(config.model.architecture, len(classes), config.model.options)
     check_head(network.head)
+    Precision.of(config.loop, device)
+    check_weights(config.loop, classes)
     make_tracker(config.tracking, run.path, run.console)
     return device, network
 
@@ -168,9 +185,23 @@ def _identity(config: TrainConfig, data: Dataset, parts: list[Part]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _initialise(network: Classifier, run: Run) -> Fit | None:
+    """Put the weights into a network that its training begins with; None where they are random."""
+    model = run.config.model
+    weights = find_weights(model, run.config.tracking)
+    return None if weights is None else initialise(network, model, weights)
+
+
+def _unfinished(run: Run) -> bool:
+    """Whether the run directory holds a training that has not ended, and may be gone on with."""
+    if run.config.loop.resume == "never" or (run.path / TRAINING).exists():
+        return False
+    return (run.path / LAST).is_file()
+
+
 def _interrupted(run: Run, identity: str) -> bool:
     """Whether the run directory holds an unfinished training of this identity."""
-    if run.config.loop.resume == "never" or (run.path / TRAINING).exists():
+    if not _unfinished(run):
         return False
     try:
         return identity_of(run.path / LAST) == identity and (run.path / TRACKING).is_file()
@@ -186,16 +217,18 @@ def _progress(run: Run, tracker: Tracker) -> Progress:
         bar[0](done, total)
 
     def on_epoch(epoch: Epoch, improved: bool) -> None:
-        figures = {key: float(value) for key, value in asdict(epoch).items() if key != "epoch"}
-        tracker.log_metrics(figures, step=epoch.epoch)
+        tracker.log_metrics(epoch.figures, step=epoch.epoch)
+        monitored = ""
+        if epoch.monitor not in ("macro_f1", "val_loss"):
+            monitored = f"val {epoch.monitor} {epoch.score[0]:.3f}  "
         console.say(
             f"epoch {epoch.epoch:3d}  train loss {epoch.train_loss:.3f}  "
-            f"val loss {epoch.val_loss:.3f}  val macro-F1 {epoch.val_macro_f1:.3f}  "
+            f"val loss {epoch.val_loss:.3f}  val macro-F1 {epoch.val_macro_f1:.3f}  {monitored}"
             f"{epoch.seconds:.1f} s{'  *' if improved else ''}"
         )
         bar[0] = console.bar(f"epoch {epoch.epoch + 1}", "steps")
 
-    return Progress(on_step, on_epoch)
+    return Progress(on_step, on_epoch, console.say)
 
 
 def _describe(data: Dataset, parts: list[Part]) -> str:

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,26 @@ data:
     - {key: b, name: B, description: second, severity: high}
 loop: {epochs: 7}
 """
+
+
+COMBINATIONS = [
+    ({"momentum": 0.9}, r"loop\.momentum is 0\.9, but loop\.optimiser is 'adamw'.*sgd"),
+    ({"nesterov": True}, r"loop\.nesterov is True, but loop\.optimiser is 'adamw'"),
+    ({"optimiser": "sgd", "momentum": 0.0, "nesterov": True}, r"loop\.nesterov .*loop\.momentum"),
+    ({"decay_epochs": 3}, r"loop\.decay_epochs is 3, but loop\.schedule is 'cosine'.*step"),
+    ({"decay_factor": 0.5}, r"loop\.decay_factor .*loop\.schedule is 'cosine'.*step and plateau"),
+    ({"plateau_patience": 2}, r"loop\.plateau_patience .*loop\.schedule"),
+    ({"schedule": "plateau", "patience": 3}, r"loop\.plateau_patience is 3, .*loop\.patience is 3"),
+    ({"schedule": "one_cycle", "warmup_epochs": 0}, r"loop\.warmup_epochs is 0, .*loop\.schedule"),
+    ({"warmup_epochs": 8}, r"loop\.warmup_epochs is 8, but loop\.epochs is 7"),
+    ({"focal_gamma": 1.0}, r"loop\.focal_gamma .*loop\.loss is 'cross_entropy'"),
+    ({"effective_beta": 0.9}, r"loop\.effective_beta .*loop\.class_weights is 'none'"),
+    (
+        {"sampler": "balanced", "class_weights": "balanced"},
+        r"loop\.class_weights is 'balanced', but loop\.sampler is 'balanced'",
+    ),
+    ({"class_weights": {"a": 0.0}}, r"loop\.class_weights\.a is 0; it must be greater than 0"),
+]
 
 
 @pytest.fixture
@@ -76,6 +97,22 @@ def test_a_wrong_override_names_key_value_and_what_is_allowed(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load(file, item)
+
+
+@pytest.mark.parametrize(("settings", "message"), COMBINATIONS)
+def test_settings_that_do_not_go_together_are_both_named(
+    file: Path, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(file, *(f"loop.{key}={json.dumps(value)}" for key, value in settings.items()))
+
+
+def test_a_medical_preset_flips_nothing(file: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"augment\.flip is 0\.5, but augment\.preset is 'medical'"
+    ):
+        load(file, "augment.flip=0.5")
+    assert load(file, "augment.flip=0.5", "augment.preset=light").augment.flip == 0.5
 
 
 def test_a_wrong_environment_variable_is_named(file: Path) -> None:

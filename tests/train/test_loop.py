@@ -1,4 +1,3 @@
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from train.device import choose_device, seed_everything
 from train.errors import ConfigError, RunError, TrainingError
 from train.inference import logits_of
 from train.loop import Progress, fit
+from train.losses import negative_log_likelihood
 from train.metrics import macro_f1
-from train.optimisation import learning_rate_factor
-from train.recipe import LoopConfig
 from train.state import Epoch
 
 from .conftest import shapes_tree
@@ -124,15 +122,77 @@ def test_the_loss_is_given_logits(
     assert not all(torch.allclose(b.sum(1), torch.ones(len(b)), atol=1e-3) for b in seen)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
-    loop = LoopConfig(epochs=10, warmup_epochs=2.0)
-    factors = [learning_rate_factor(step, 5, loop) for step in range(50)]
-    assert factors[0] < 0.2
-    assert factors[:10] == sorted(factors[:10])
-    assert max(factors) == pytest.approx(1.0)
-    assert factors[10:] == sorted(factors[10:], reverse=True)
-    assert factors[-1] < 0.01
-    assert all(math.isfinite(f) and f > 0 for f in factors)
+def test_every_figure_can_be_monitored(config: TrainConfig, data: Dataset) -> None:
+    for monitor in ("macro_f1", "balanced_accuracy", "accuracy", "auroc", "val_loss"):
+        epochs: list[tuple[Epoch, bool]] = []
+        train(with_loop(config, epochs=3, monitor=monitor), data, epochs)
+        figures = [
+            -epoch.val_loss if monitor == "val_loss" else epoch.figures[f"val_{monitor}"]
+            for epoch, _ in epochs
+        ]
+        best = load_checkpoint(config.output / BEST)["epoch"]
+        assert figures[best - 1] == max(figures)
+
+
+def test_the_average_is_what_is_judged_and_kept(config: TrainConfig, data: Dataset) -> None:
+    epochs: list[tuple[Epoch, bool]] = []
+    last = train(with_loop(config, epochs=4, ema_decay=0.95), data, epochs)
+    number = load_checkpoint(config.output / BEST)["epoch"]
+    kept = load_weights(build("baseline", 3, {"depth": 2, "width": 8}), config.output / BEST)
+    val = np.arange(len(data.samples))[1::2]
+    logits = logits_of(kept, data.images[val], torch.device("cpu"))
+    assert negative_log_likelihood(logits, data.labels[val]) == pytest.approx(
+        epochs[number - 1][0].val_loss
+    )
+    state = load_checkpoint(config.output / LAST)
+    average = {k.removeprefix("module."): v for k, v in state["average"].items()}
+    assert not torch.equal(average["head.2.weight"], last.state_dict()["head.2.weight"])
+
+
+def test_the_backbone_is_frozen_for_its_epochs(config: TrainConfig, data: Dataset) -> None:
+    seed_everything(config.seed)
+    network = build("baseline", 3, {"depth": 2, "width": 8})
+    begun = {key: tensor.clone() for key, tensor in network.features.state_dict().items()}
+    same: list[bool] = []
+
+    def on_epoch(epoch: Epoch, improved: bool) -> None:
+        now = network.features.state_dict()
+        same.append(all(torch.equal(begun[key], now[key]) for key in begun))
+
+    everything = np.arange(len(data.samples))
+    progress = Progress(lambda done, total: None, on_epoch)
+    frozen = with_loop(config, epochs=3, freeze_epochs=2)
+    fit(network, data, everything[::2], everything[1::2], frozen, progress)
+    assert same == [True, True, False]
+
+
+def test_the_last_group_of_batches_may_be_smaller(config: TrainConfig, data: Dataset) -> None:
+    # 36 images are 9 batches of 4: groups of 4, 4 and 1.
+    steps = []
+    network = build("baseline", 3, {"depth": 2, "width": 8})
+    everything = np.arange(len(data.samples))
+    progress = Progress(lambda done, total: steps.append((done, total)), lambda *_: None)
+    grouped = with_loop(config, epochs=1, accumulate=4)
+    history = fit(network, data, everything[::2], everything[1::2], grouped, progress)
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert 0.5 < history[0].train_loss < 2.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sampler": "balanced"},
+        {"class_weights": "balanced", "loss": "focal"},
+        {"optimiser": "sgd", "schedule": "one_cycle", "warmup_epochs": 4.0},
+        {"schedule": "plateau", "accumulate": 2, "ema_decay": 0.9, "amp": "bf16"},
+    ],
+)
+def test_it_learns_with_other_settings(
+    config: TrainConfig, data: Dataset, changes: dict[str, object]
+) -> None:
+    epochs: list[tuple[Epoch, bool]] = []
+    train(with_loop(config, **changes), data, epochs)
+    assert max(epoch.val_macro_f1 for epoch, _ in epochs) > 0.55
 
 
 def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 import yaml
 from mlflow import MlflowClient
 
+from model.architectures import build
 from train.__main__ import main
 from train.checkpoint import load_checkpoint
 
@@ -20,11 +21,40 @@ FitAndDie = Callable[[Path, str], int]
 EPOCHS = 3
 
 
-def write_config(shapes: Path, directory: Path) -> Path:
+# All that has a state of its own, at once. From the second epoch on the backbone learns too.
+EVERYTHING = {
+    "augment": {"preset": "strong", "mixup": 0.4, "cutmix": 1.0},
+    "loop": {
+        "amp": "fp16",
+        "sampler": "balanced",
+        "optimiser": "sgd",
+        "schedule": "plateau",
+        "plateau_patience": 1,
+        "accumulate": 2,
+        "batch_size": 2,
+        "ema_decay": 0.9,
+        "freeze_epochs": 1,
+        "layer_decay": 0.8,
+        "loss": "focal",
+        "monitor": "auroc",
+        "deterministic": True,
+    },
+}
+
+
+def write_config(
+    shapes: Path, directory: Path, more: dict[str, dict[str, Any]] | None = None
+) -> Path:
     tree = shapes_tree(shapes, directory / "run")
     # Dropout draws from the process's own generator, which has to be brought back too.
     tree["model"]["options"]["dropout"] = 0.3
     tree["loop"] |= {"epochs": EPOCHS, "checkpoint_minutes": 0.0}
+    for section, settings in (more or {}).items():
+        tree[section] = tree.get(section, {}) | settings
+    if tree["loop"].get("freeze_epochs"):
+        tree["model"]["weights"] = str(directory / "backbone.pt")
+        network = build("baseline", 3, tree["model"]["options"])
+        torch.save(network.state_dict(), directory / "backbone.pt")
     (directory / "config.yaml").write_text(yaml.safe_dump(tree))
     return directory / "config.yaml"
 
@@ -53,12 +83,15 @@ def without_times(state: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["defaults", "everything"])
 def test_a_training_that_is_killed_again_and_again_ends_the_same(
-    config: Path,
+    shapes: Path,
     fit_and_die: FitAndDie,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    more: dict[str, dict[str, Any]],
 ) -> None:
+    config = write_config(shapes, tmp_path, more)
     # Of 12 steps an epoch: within the first, while its best state is being written, by a signal
     # early in the second, and once more.
     points = ["step 5", "write 9", "term 4", "step 3"]
