@@ -3,6 +3,7 @@
     python -m train phantom DIR [--images N] [--seed N]
     python -m train fit --config FILE [key=value ...]
     python -m train folds --config FILE [--fold I] [key=value ...]
+    python -m train baselines --config FILE [ARCHITECTURE[=WEIGHTS] ...] [key=value ...]
     python -m train evaluate|export|release --run DIR [key=value ...]
     python -m train data diff RUN RUN
     python -m train demo [--serve]
@@ -84,6 +85,18 @@ def _parser() -> argparse.ArgumentParser:
     folds.add_argument("overrides", nargs="*", metavar="key=value")
     folds.set_defaults(step=_folds)
 
+    baselines = steps.add_parser(
+        "baselines", help="the small CNN and pretrained backbones in one table"
+    )
+    baselines.add_argument("--config", type=Path, help="YAML; its model is one that is compared")
+    baselines.add_argument(
+        "items",
+        nargs="*",
+        metavar="ARCHITECTURE[=WEIGHTS] | key=value",
+        help="backbones, with ImageNet's weights unless others are named; and settings",
+    )
+    baselines.set_defaults(step=_baselines)
+
     for name, step, text in (
         ("evaluate", _evaluate, "calibrate, and judge on the test split"),
         ("export", _export, "TorchScript, ONNX and INT8 into a bundle"),
@@ -141,6 +154,15 @@ def _folds(options: argparse.Namespace, console: Console) -> int:
     from train.crossvalidation import run_folds
 
     run_folds(config, console, options.fold)
+    return 0
+
+
+def _baselines(options: argparse.Namespace, console: Console) -> int:
+    from train.baselines import parse_wanted, run_baselines
+    from train.config import load_config
+
+    wanted, overrides = parse_wanted(options.items)
+    run_baselines(load_config(options.config, overrides), wanted, console)
     return 0
 
 
