@@ -63,7 +63,10 @@ make_base() {
   local rootfs=$work/rootfs
   rm -rf "$rootfs"
   debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates \
-    bookworm "$rootfs" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$work/debootstrap.log"
+    bookworm "$rootfs" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$work/debootstrap.log" || {
+    tail -n 5 "$work/debootstrap.log" >&2
+    exit 1
+  }
   rm -rf "$rootfs"/var/cache/apt/* "$rootfs"/var/lib/apt/lists/* "$rootfs"/usr/share/{doc,man,locale}/*
   container=$(buildah "${store[@]}" from scratch)
   buildah "${store[@]}" add --quiet "$container" "$rootfs" / >/dev/null
