@@ -7,6 +7,8 @@ from urllib.parse import unquote, urlsplit
 
 # In these the part before the @ is a container, no user.
 _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
+# Names of objects and members may have a question mark; everywhere else it begins a query.
+_KEYS = ("s3", "s3a", "gs", "gcs", "zip", "tar")
 # gcsfs has words for where a token comes from; they are no tokens.
 _TOKEN_WORDS = ("anon", "browser", "cache", "cloud", "google_default")
 _SECRET_OPTION = re.compile(
@@ -57,7 +59,7 @@ def _bare(link: str) -> str:
     scheme, separator, rest = link.partition("://")
     if not separator:
         return link
-    if scheme in ("http", "https"):
+    if scheme not in _KEYS:
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = rest.partition("/")
     if scheme not in _CONTAINERS:

@@ -3,15 +3,12 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
-from model.manifest import Metrics
 from train.atomic import write_csv
 from train.calibrate import calibrated
 from train.config import TrainConfig, flatten, is_later
@@ -24,40 +21,19 @@ from train.inference import logits_of
 from train.metrics import evaluate_probabilities
 from train.run import CONFIG, FOLDS, TRACKING, Run, Tracked
 from train.split import digest_of_test_split
+from train.spread import CrossValidation, describe, spread
 from train.training import TRAINING, Training, prepare, run_fit
 
+FOLDER = "folds"
 SUMMARY = "folds.json"
 PREDICTIONS = "predictions.csv"
-
-
-class Spread(BaseModel):
-    """A figure over the folds; `sd` is the standard deviation of a sample."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    mean: float
-    sd: float
-    folds: list[float]
-
-
-class CrossValidation(BaseModel):
-    """What K folds say together."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    folds: int
-    data_fingerprint: str
-    figures: dict[str, Spread] = Field(description="of the test parts, by name")
-    pooled: Metrics = Field(
-        description="of all images at once, each answered by the network that has not seen it"
-    )
 
 
 def run_folds(config: TrainConfig, console: Console, only: int | None = None) -> bool:
     """Train and evaluate the folds that are not done yet, and sum up when all are.
 
-    Everything is below the output folder: `fold-0` and so on are run directories like any other,
-    and `folds.csv` says which image is tested where.
+    Everything is in the folder `folds` of the output: `fold-0` and so on are run directories like
+    any other, and `folds.csv` says which image is tested where.
 
     Args:
         config: with `data.split.folds`.
@@ -112,8 +88,9 @@ class _Outer:
     """The folds of one cross-validation and the run around them."""
 
     def __init__(self, config: TrainConfig, count: int, console: Console) -> None:
-        file = config.data.split.file or config.output / FOLDS
-        self._config = _placed(config, config.output, None, file)
+        # Not in the output itself: a run of fit may be there, with its configuration and tracker.
+        output = config.output / FOLDER
+        self._config = _placed(config, output, None, config.data.split.file or output / FOLDS)
         self._count, self._console = count, console
         self.run = Run(self._config, console)
 
@@ -202,34 +179,6 @@ class _Outer:
             and training.provenance.split_sha256
             == digest_of_test_split(data.samples, parts, data.fingerprint)
         )
-
-
-def spread(folds: Sequence[dict[str, float]]) -> dict[str, Spread]:
-    """Mean and standard deviation of every figure that all folds have."""
-    names = [name for name in folds[0] if all(name in each for each in folds)]
-    columns = {name: [each[name] for each in folds] for name in names}
-    return {
-        name: Spread(mean=fmean(column), sd=stdev(column), folds=column)
-        for name, column in columns.items()
-    }
-
-
-def describe(summary: CrossValidation) -> str:
-    """The summary as a table."""
-    width = max(len(name) for name in summary.figures)
-    heads = "".join(f"{f'fold {number}':>9}" for number in range(summary.folds))
-    lines = [f"\n  {'':{width}}      mean        sd{heads}"]
-    lines += [
-        f"  {name:{width}}  {each.mean:8.3f}  {each.sd:8.3f}"
-        + "".join(f"{value:9.3f}" for value in each.folds)
-        for name, each in summary.figures.items()
-    ]
-    pooled = summary.pooled
-    lines.append(
-        f"all {pooled.images} images, each answered by the network that has not seen it: accuracy "
-        f"{pooled.accuracy:.3f}, macro-F1 {pooled.macro_f1:.3f}, calibration error {pooled.ece:.3f}"
-    )
-    return "\n".join(lines)
 
 
 def _placed(config: TrainConfig, output: Path, fold: int | None, file: Path | None) -> TrainConfig:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from model.image import DecodeRule
 from model.manifest import ClassInfo
@@ -125,9 +125,11 @@ class DataConfig(Section):
     # Plain, because of JSON every text would fit a path, URLs too, and lose a slash as one.
     @field_validator("root", "table", mode="plain")
     @classmethod
-    def _address(cls, value: Any) -> Address | None:
-        if value is None or isinstance(value, str | Path):
-            return None if value is None else address(value)
+    def _address(cls, value: Any, info: ValidationInfo) -> Address | None:
+        if value is None and info.field_name == "table":
+            return None
+        if isinstance(value, str | Path) and str(value):
+            return address(value)
         raise ValueError("a path or a URL is expected")
 
     @field_serializer("root", "table", when_used="json")

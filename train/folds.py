@@ -59,7 +59,7 @@ def _lacking(
             if not groups[label, fold]:
                 return f"a fold has no image of class {info.key}"
             if sum(len(groups[label, other]) for other in range(folds) if other != fold) < 2:
-                return f"all but one patient of class {info.key} are in one fold"
+                return f"one fold leaves fewer than two patients of class {info.key} to the others"
     return None
 
 

@@ -83,6 +83,8 @@ def test_other_environment_variables_are_ignored(file: Path) -> None:
         ("loop.epochs={", r"not YAML"),
         ("name=../x", r"field name is '\.\./x'"),
         ("data.split={val: 0.49, test: 0.49}", r"leave less than 10 % for training"),
+        ("data.root=null", r"data\.root is None: .*a path or a URL is expected"),
+        ("data.table=5", r"data\.table is 5: .*a path or a URL is expected"),
         ("seed=-1", r"field seed is -1"),
         ("data.decode.width_px=1", r"data\.decode\.width_px is 1"),
         (

@@ -209,6 +209,25 @@ def test_a_fetch_that_was_killed_goes_on_with_what_is_there(
         assert (root / f"{number:02d}").read_bytes() == bytes([number]) * 1000
 
 
+def test_processes_that_come_together_fetch_once(store: ObjectStore, tmp_path: Path) -> None:
+    for number in range(30):
+        store.put(f"many/{number:02d}", b"some")
+    store.requests.clear()
+    command = [
+        sys.executable,
+        "-c",
+        FETCH,
+        f"s3://{BUCKET}/many",
+        str(tmp_path),
+        "1000",
+        "file",
+        "99",
+    ]
+    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert sorted(store.fetched()) == [f"many/{number:02d}" for number in range(30)]
+
+
 def test_a_large_file_goes_on_after_its_last_block(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +290,9 @@ def test_objects_that_change_while_they_are_fetched_stop_the_run(
 
 
 def test_what_is_not_there_is_named(store: ObjectStore, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.root s3://images/nowhere has no files"):
+    with pytest.raises(
+        DataError, match=r"data\.root s3://images/nowhere: there is no images/nowhere"
+    ):
         load(f"s3://{BUCKET}/nowhere", tmp_path, table=None)
     with pytest.raises(DataError, match=r"data\.root s3://no-such-bucket/x: there is no "):
         load("s3://no-such-bucket/x", tmp_path, table=None)
@@ -280,6 +301,19 @@ def test_what_is_not_there_is_named(store: ObjectStore, tmp_path: Path) -> None:
     store.put("one.png", b"x")
     with pytest.raises(DataError, match=r"one\.png is a file; a folder is expected"):
         load(f"s3://{BUCKET}/one.png", tmp_path, table=None)
+
+
+def test_a_web_server_that_is_gone_or_refuses_is_no_empty_folder(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.data.store._FIRST_PAUSE_S", 0.01)
+    with web_server(shapes, user="reader:hidden") as url:
+        with pytest.raises(DataError, match=r"access to http://127.* is refused"):
+            load(f"{url}/plain", tmp_path, table=None)
+        with pytest.raises(DataError, match=r"there is no http://127.*nowhere"):
+            load(f"{url.replace('//', '//reader:hidden@')}/nowhere", tmp_path, table=None)
+    with pytest.raises(DataError, match=r"cannot be read after 4 tries: .*onnect"):
+        load(url, tmp_path, table=None)
 
 
 def test_a_file_of_the_table_that_the_bucket_lacks_is_listed(

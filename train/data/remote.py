@@ -73,6 +73,8 @@ class RemoteFolder:
     def _listing(self) -> dict[str, Entry]:
         found = self._store.entries()
         if not found:
+            # Of a web server that refuses or is not there, fsspec makes an empty listing.
+            self._store.entry(self._store.base)
             raise DataError(f"{self._store.told} has no files; is it the right folder?")
         if list(found) == [self._store.base]:
             raise DataError(

@@ -1,5 +1,6 @@
 """Object stores and web servers behind a URL, by fsspec, with errors that say what to do."""
 
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -45,6 +46,11 @@ class Store:
         self.address = without_secrets(url)
         self.told = f"{setting} {self.address}"
         self.protocol = url.partition("://")[0]
+        self._tries = _TRIES
+        if self.protocol in ("gs", "gcs"):
+            # It tries six times by itself, for half a minute, and logs the traceback of each.
+            self._tries = 1
+            logging.getLogger("gcsfs").setLevel(logging.CRITICAL + 1)
         self._system, self.base = self._open(url, options)
 
     def entries(self) -> dict[str, Entry]:
@@ -88,12 +94,12 @@ class Store:
 
     def _ask(self, ask: Callable[[], T], place: str) -> T:
         """Ask more than once if it fails for a reason that may pass."""
-        for number in range(_TRIES):
+        for number in range(self._tries):
             try:
                 return ask()
             except Exception as raised:  # noqa: BLE001 - each file system has its own
                 error = self._cause(raised)
-                if number + 1 == _TRIES or not _may_pass(error):
+                if number + 1 == self._tries or not _may_pass(error):
                     raise self._explained(error, place) from error
             # Not all of those that were refused at once come back at once.
             time.sleep(_FIRST_PAUSE_S * 2**number * random.uniform(0.5, 1.5))
@@ -117,7 +123,7 @@ class Store:
                 f"missing ({type(error).__name__})"
                 + (f"; {self.protocol} takes {kinds}" if kinds else "")
             )
-        tries = f" after {_TRIES} tries" if _may_pass(error) else ""
+        tries = f" after {self._tries} tries" if self._tries > 1 and _may_pass(error) else ""
         reason = scrubbed(str(error)) or type(error).__name__
         return DataError(
             f"{self.told}: {where} cannot be read{tries}: {reason}; what has been fetched is "
