@@ -63,6 +63,10 @@ bench: $(STAMP) ## The measurements, on a quiet machine, in 20 minutes (BENCH="t
 	$(if $(BENCH),,$(PY) -m pytest -m bench --capture=no --quiet tests/bench)
 	$(PY) -m tests.bench.serving $(BENCH)
 
+.PHONY: bench-train
+bench-train: $(STAMP) ## The same of the trainer, in 20 minutes (BENCH="baseline overhead")
+	$(PY) -m tests.bench.training $(BENCH)
+
 .PHONY: bench-peers
 bench-peers: $(STAMP) $(PEERS:%=build/peers/%/.installed) ## The same against more servers
 	$(PY) -m tests.bench.serving peers
