@@ -11,7 +11,8 @@ UPGRADE        ?=
 CONTAINER_TOOL ?= $(firstword $(notdir $(foreach tool,docker podman buildah,$(shell command -v $(tool) 2>/dev/null))) docker)
 IMAGE_PREFIX   ?= sightline
 VERSION        := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
-REVISION       := $(shell git rev-parse --verify HEAD 2>/dev/null || echo unknown)
+REVISION       := $(shell git rev-parse --verify HEAD 2>/dev/null || echo unknown)$(shell \
+                    test -z "$$(git status --porcelain 2>/dev/null)" || echo -dirty)
 STAGES         := train serve-cpu serve-gpu
 SHELL_SCRIPTS  := .ci/run $(filter-out build/%,$(wildcard *.sh */*.sh */*/*.sh */*/*/*.sh))
 

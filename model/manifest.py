@@ -97,6 +97,19 @@ class Metrics(_Part):
     images: int
 
 
+class Machine(_Part):
+    """What a model was trained on: the machine of the first process, and everybody's GPUs."""
+
+    cpu: str
+    cores: int = Field(ge=1, description="that the process was allowed to use")
+    threads: int = Field(ge=1, description="that computed in each process")
+    memory_bytes: int = Field(ge=0, description="of the machine, or the limit of the container")
+    gpus: list[str] = Field(description="one for each process that had one")
+    gpu_memory_bytes: int | None
+    processes: int = Field(ge=1)
+    machines: int = Field(ge=1)
+
+
 class Provenance(_Part):
     """Where the model comes from."""
 
@@ -107,7 +120,10 @@ class Provenance(_Part):
     split_sha256: str
     seed: int
     versions: dict[str, str]
-    hardware: str
+    hardware: str = Field(description="`machine` in a line")
+    machine: Machine | None = Field(
+        default=None, description="None in bundles before there was one"
+    )
     trained_seconds: float
     epochs: int
 

@@ -7,25 +7,31 @@
     python -m train evaluate|export|release --run DIR [key=value ...]
     python -m train data diff RUN RUN
     python -m train demo [--serve]
+    torchrun --nproc-per-node N -m train fit --config FILE [key=value ...]
 
-Exit codes: 0 done, 1 unexpected failure, 2 an error that is yours to mend, 3 refused by the gate,
-143 ended by SIGTERM.
+Exit codes: 0 done, 1 unexpected failure or that of another process, 2 an error that is yours to
+mend, 3 refused by the gate, 143 ended by SIGTERM.
 """
 
 import argparse
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 
 from pydantic import ValidationError
 
 from model.bundle import validation_message
 from model.errors import SightlineError
 from train.console import Console
+from train.errors import PeerError
+from train.launch import ALONE, Launch
 from train.memory import keep_freed_memory
 
+EXIT_FAILURE = 1
 EXIT_ERROR = 2
 EXIT_REFUSED = 3
 EXIT_TERMINATED = 143
@@ -39,24 +45,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
     options = _parser().parse_args(arguments)
-    console = Console()
+    launch = ALONE
     # Kubernetes ends a Job so. As an exception it closes the tracked run and the demo's server.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
-        code: int = options.step(options, console)
+        launch = Launch.from_environment()
+        if options.step is not _fit:
+            launch.refuse_several(options.name)
+        options.launch = launch
+        code: int = options.step(options, Console(silent=not launch.main))
+    except PeerError as error:
+        # One more for each machine is enough: all of them say the same.
+        if error.first or launch.local_rank == 0:
+            print(f"{launch.prefix}{error}", file=sys.stderr)
+        return EXIT_FAILURE
     except SightlineError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{launch.prefix}error: {error}", file=sys.stderr)
         return EXIT_ERROR
     except ValidationError as error:
-        print(f"error: {validation_message(error)}", file=sys.stderr)
+        print(f"{launch.prefix}error: {validation_message(error)}", file=sys.stderr)
         return EXIT_ERROR
     except OSError as error:
         # A folder that cannot be written, a full disk: the system's words name path and reason.
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{launch.prefix}error: {error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(f"{launch.prefix}interrupted", file=sys.stderr)
         return 130
+    except Exception:
+        if launch.alone:
+            raise
+        # Among the lines of other processes, each has to say whose it is.
+        print(indent(traceback.format_exc(), launch.prefix), end="", file=sys.stderr)
+        return EXIT_FAILURE
     finally:
         signal.signal(signal.SIGTERM, before)
     return code
@@ -66,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m train", description="Images to a gated, explained bundle in MLflow."
     )
-    steps = parser.add_subparsers(required=True, metavar="STEP")
+    steps = parser.add_subparsers(required=True, metavar="STEP", dest="name")
 
     phantom = steps.add_parser("phantom", help="generate chest phantoms with lesion masks")
     phantom.add_argument("directory", type=Path)
@@ -139,10 +160,14 @@ def _fit(options: argparse.Namespace, console: Console) -> int:
 
     config = load_config(options.config, options.overrides)
 
+    from train.device import choose_device
+    from train.distributed import joined
     from train.run import Run
     from train.training import run_fit
 
-    run_fit(Run(config, console))
+    device = choose_device(config.loop.device, options.launch)
+    with joined(options.launch, device) as world:
+        run_fit(Run(config, console, world=world))
     return 0
 
 

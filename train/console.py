@@ -11,18 +11,26 @@ _EVERY_S = 10.0
 
 
 class Console:
-    """Writes progress and results of the steps."""
+    """Writes progress and results of the steps.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    Args:
+        stream: where to; standard error by default.
+        silent: whether to write nothing: of several processes, one tells what all of them do.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, silent: bool = False) -> None:
         self._stream = stream or sys.stderr
+        self._silent = silent
 
     def say(self, text: str = "") -> None:
+        if self._silent:
+            return
         tqdm.write(text, file=self._stream)
         self._stream.flush()
 
     def bar(self, what: str, unit: str) -> Callable[[int, int], None]:
         """A callback for (done, total): a bar on a terminal, else a line now and then."""
-        if not self._stream.isatty():
+        if self._silent or not self._stream.isatty():
             return _Lines(self, what, unit)
         bar = tqdm(desc=what, unit=f" {unit}", file=self._stream, leave=False)
 

@@ -10,16 +10,37 @@ import torch
 from torch.amp import GradScaler
 
 from train.errors import ConfigError
+from train.launch import ALONE, Launch
 from train.recipe import LoopConfig
 
 
-def choose_device(wanted: str) -> torch.device:
-    """The device of a setting `auto`, `cpu` or `cuda`."""
+def choose_device(wanted: str, launch: Launch = ALONE) -> torch.device:
+    """The device of a setting `auto`, `cpu` or `cuda`; each process gets a GPU of its own.
+
+    Raises:
+        ConfigError: a GPU is wanted, and there is none, or none for each process.
+    """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError("loop.device is 'cuda', but no CUDA device is available; accepted: cpu")
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wanted)
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if launch.alone:
+        return torch.device("cuda")
+    count = torch.cuda.device_count()
+    if launch.local_size > count:
+        raise ConfigError(
+            f"torchrun has started {launch.local_size} processes on this machine, which has "
+            f"{count} GPU(s) to use; start one for each (--nproc-per-node={count}), or set "
+            "loop.device=cpu"
+        )
+    device = torch.device("cuda", launch.local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def seed_of_rank(seed: int, rank: int) -> int:
+    """A seed for what each of several processes draws for itself."""
+    return int(np.random.SeedSequence([seed, rank]).generate_state(1)[0])
 
 
 def set_determinism(deterministic: bool) -> None:

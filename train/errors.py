@@ -21,3 +21,15 @@ class TrackingError(SightlineError):
 
 class TrainingError(SightlineError):
     """Training went numerically wrong."""
+
+
+class PeerError(SightlineError):
+    """Another process of the same training has failed, and this one with it; says which and why.
+
+    Attributes:
+        first: whether this process is the first to say so.
+    """
+
+    def __init__(self, message: str, *, first: bool = False) -> None:
+        super().__init__(message)
+        self.first = first

@@ -111,6 +111,10 @@ class LoopConfig(Section):
         default=10.0, ge=0.0, description="between two saves within an epoch; each end is saved too"
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    sync_batchnorm: bool = Field(
+        default=False,
+        description="several processes on GPUs: batch normalisation over the images of all",
+    )
     amp: Literal["auto", "off", "bf16", "fp16"] = Field(
         default="auto",
         description="mixed precision; auto: what a GPU is best at, and none on a CPU",

@@ -4,8 +4,8 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.architectures import Classifier, build
 from model.bundle import MANIFEST, validation_message
+from model.errors import SightlineError
 from model.image import DecodeRule
 from model.manifest import ClassInfo
 from train.atomic import write_text
@@ -25,10 +26,12 @@ from train.config import TrainConfig, dump_config, override_later
 from train.console import Console
 from train.data import Dataset, Part, Sample, load_dataset
 from train.data.versions import FILES
-from train.errors import ConfigError, RunError
+from train.distributed import World
+from train.errors import ConfigError, PeerError, RunError
 from train.partition import check_samples
 from train.split import indices, read_split
 from train.tracking import Tracker, ending, make_tracker
+from train.tracking.none import NoTracker
 
 CONFIG = "config.json"
 SPLIT = "split.csv"
@@ -36,6 +39,8 @@ FOLDS = "folds.csv"
 TRACKING = "tracking.json"
 BASELINE = "baseline.json"
 BUNDLE = "bundle"
+# Less than the 30 s after which torchrun kills what is left of a failed training.
+_MAIN_ENDS_S = 10.0
 RESULTS = (
     BEST,
     LAST,
@@ -71,12 +76,14 @@ class Run:
         console: where progress is told.
         parent: id of the tracked run that this one is nested in, of a search for example.
         loaded: the data set, where runs on the same images have it already.
+        world: the processes that work on it together; this one alone in all steps but fit.
     """
 
     config: TrainConfig
     console: Console
     parent: str | None = None
     loaded: Dataset | None = None
+    world: World = field(default_factory=World)
 
     @classmethod
     def open(cls, path: Path, overrides: Iterable[str], console: Console) -> "Run":
@@ -115,9 +122,13 @@ class Run:
 
         def check(samples: Sequence[Sample], classes: Sequence[ClassInfo]) -> None:
             check_samples(samples, classes, config.split)
-            batches_per_epoch(len(samples), self.config.loop)
+            batches_per_epoch(len(samples), self.config.loop, self.world.launch)
 
-        return load_dataset(config, self.path / "cache", bar("decode", "images"), fetching, check)
+        def load() -> Dataset:
+            decoding = bar("decode", "images")
+            return load_dataset(config, self.path / "cache", decoding, fetching, check)
+
+        return self.world.first_on_its_machine(load)
 
     @cached_property
     def parts(self) -> list[Part]:
@@ -195,8 +206,13 @@ class Run:
     def tracked(self, begin: dict[str, dict[str, str]] | None = None) -> Iterator[Tracker]:
         """The run's tracker: a new run with `params` and `tags`, or that of the earlier step.
 
-        However the step ends, the tracked run ends too.
+        However the step ends, the tracked run ends too. Of several processes, the first one
+        records for all.
         """
+        if not self.world.main:
+            with self._standing_by() as nothing:
+                yield nothing
+            return
         wanted = self.config.tracking.tracker
         earlier = None if begin is not None else self.read(TRACKING, Tracked, "fit")
         if earlier is not None and earlier.tracker != wanted:
@@ -204,12 +220,33 @@ class Run:
                 f"tracking.tracker is {wanted!r}, but this run was begun with {earlier.tracker!r}"
             )
         tracker = make_tracker(self.config.tracking, self.path, self.console)
-        with ending(tracker):
-            if earlier is not None:
-                tracker.resume(earlier.run_id)
-            elif begin is not None:
-                run_id = tracker.begin(
-                    self.config.name, begin["params"], begin["tags"], self.parent
-                )
-                self.write(TRACKING, Tracked(tracker=wanted, run_id=run_id))
-            yield tracker
+        try:
+            with ending(tracker):
+                if earlier is not None:
+                    tracker.resume(earlier.run_id)
+                elif begin is not None:
+                    run_id = tracker.begin(
+                        self.config.name, begin["params"], begin["tags"], self.parent
+                    )
+                    self.write(TRACKING, Tracked(tracker=wanted, run_id=run_id))
+                yield tracker
+        finally:
+            self.world.tell_ended()
+
+    @contextmanager
+    def _standing_by(self) -> Iterator[Tracker]:
+        """What the other processes record to: nothing, unless the first one is lost.
+
+        Then the second ends the tracked run in its place.
+        """
+        try:
+            yield NoTracker(self.config.tracking)
+        except PeerError as error:
+            if self.world.rank == 1 and not self.world.main_has_ended(_MAIN_ENDS_S):
+                # Where the run directory or the store cannot be reached from here, it stays open.
+                with suppress(SightlineError):
+                    tracker = make_tracker(self.config.tracking, self.path, self.console)
+                    with ending(tracker):
+                        tracker.resume(self.read(TRACKING, Tracked, "fit").run_id)
+                        raise error
+            raise

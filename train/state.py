@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from model.architectures import Classifier
 from train.averaging import WeightAverage
 from train.checkpoint import load_checkpoint, save_checkpoint
+from train.distributed import World
 from train.recipe import Monitor
 
 
@@ -94,8 +95,11 @@ class State:
 
     Attributes:
         identity: of what is trained on what and how; another training's state is of no use.
-        generator: draws the order of images and their augmentation.
+        generator: draws the order of images, the same on every process, and their augmentation.
         average: of the network's weights, where one is taken.
+        changes: draws the augmentation of this process's images; alone, it is `generator`.
+        world: the processes that train together. All else is the same on each of them, but for the
+            generators of the libraries, for dropout.
         at: where the training stands.
     """
 
@@ -105,6 +109,8 @@ class State:
     scaler: GradScaler
     generator: torch.Generator
     average: WeightAverage | None = None
+    changes: torch.Generator | None = None
+    world: World = field(default_factory=World)
     at: Position = field(default_factory=Position)
 
     @property
@@ -112,8 +118,19 @@ class State:
         """The network that is validated and kept: the average where there is one."""
         return self.network if self.average is None else self.average.network
 
+    @property
+    def _own(self) -> torch.Generator:
+        return self.generator if self.changes is None else self.changes
+
     def save(self, file: Path, started: float) -> None:
-        """Write the state; the current process has worked on the epoch since `started`."""
+        """Write the state; the current process has worked on the epoch since `started`.
+
+        All processes take part, and rank 0 writes.
+        """
+        own = _global_generators() | {"changes": self._own.get_state()}
+        generators = self.world.gather(own)
+        if not self.world.main:
+            return
         at = asdict(self.at) | {"seconds": self.at.seconds + time.monotonic() - started}
         save_checkpoint(
             file,
@@ -124,28 +141,49 @@ class State:
                 "scaler": self.scaler.state_dict(),
                 "average": None if self.average is None else self.average.state_dict(),
                 "generator": self.generator.get_state(),
-                "generators": _global_generators(),
+                "generators": generators,
                 "at": at,
             },
         )
 
     def restore(self, file: Path) -> None:
-        """Take over a state that :meth:`save` has written for the same training."""
-        saved = load_checkpoint(file)
+        """Take over a state that :meth:`save` has written for the same training.
+
+        Rank 0 reads it. What each process draws for itself is taken over only from as many others
+        as there are processes now.
+        """
+        saved = self.world.made_by_main(lambda: load_checkpoint(file))
         self.network.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.scaler.load_state_dict(saved["scaler"])
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
         self.generator.set_state(saved["generator"])
-        _set_global_generators(saved["generators"])
+        if len(saved["generators"]) == self.world.size:
+            own = saved["generators"][self.world.rank]
+            _set_global_generators(own)
+            self._own.set_state(own["changes"])
         history = [Epoch(**epoch) for epoch in saved["at"]["history"]]
         self.at = Position(**saved["at"] | {"history": history})
 
 
-def identity_of(file: Path) -> str | None:
-    """Identity of the training whose state a file holds; None where there is none."""
-    return str(load_checkpoint(file).get("identity")) if file.is_file() else None
+class Saved(NamedTuple):
+    """Which training a state is of, and how many processes have written it."""
+
+    identity: str
+    processes: int
+
+
+def read_saved(file: Path) -> Saved | None:
+    """What a file with a state holds; None where there is none.
+
+    Raises:
+        RunError: it is no checkpoint.
+    """
+    if not file.is_file():
+        return None
+    state = load_checkpoint(file)
+    return Saved(str(state.get("identity")), len(state.get("generators", [])))
 
 
 class Stop:
@@ -169,7 +207,9 @@ def stop_on_signals() -> Iterator[Stop]:
         yield stop
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # Where something in the block has decided otherwise, that is left as it is.
+            if signal.getsignal(number) == stop._ask:
+                signal.signal(number, handler)
 
 
 def _global_generators() -> dict[str, Any]:
@@ -179,7 +219,7 @@ def _global_generators() -> dict[str, Any]:
         # Of plain values and tensors: checkpoints are read without unpickling anything else.
         "numpy": (name, torch.from_numpy(np.asarray(keys, np.int64)), *rest),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
 
 
@@ -188,4 +228,5 @@ def _set_global_generators(states: dict[str, Any]) -> None:
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(states["torch"])
-    torch.cuda.set_rng_state_all(states["cuda"])
+    if states["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])

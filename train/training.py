@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -15,14 +16,17 @@ from train.config import TrainConfig, flatten, is_later
 from train.data import Dataset, Part, load_classes, open_folder
 from train.data.sample import PARTS, listed
 from train.data.versions import FILES, write_files
-from train.device import Precision, choose_device, seed_everything
-from train.errors import RunError
+from train.device import Precision, choose_device, seed_everything, seed_of_rank
+from train.distributed import World
+from train.errors import DataError, RunError
 from train.folds import write_folds
 from train.imbalance import check_weights, class_counts, class_weights, describe_weights
 from train.initialisation import Fit, initialise
 from train.loop import Progress, fit
+from train.machine import describe_machine, summary
 from train.partition import check_config, partition
-from train.provenance import hardware, provenance
+from train.provenance import provenance
+from train.replica import check_synchronisable
 from train.run import CONFIG, FOLDS, SPLIT, TRACKING, Run
 from train.split import (
     digest_of_test_split,
@@ -31,7 +35,7 @@ from train.split import (
     warning,
     write_split,
 )
-from train.state import Epoch, identity_of
+from train.state import Epoch, Saved, read_saved
 from train.tracking import Tracker, make_tracker
 from train.weights import find_weights
 
@@ -56,22 +60,24 @@ def run_fit(run: Run) -> Training:
     Raises:
         SightlineError: the configuration, the data or the split is unfit; nothing is trained.
     """
-    config, console = run.config, run.console
+    config, console, world = run.config, run.console, run.world
     seed_everything(config.seed)
     # Everything that can be wrong is looked at before an earlier run's results are removed; what
     # is quick to look at, before the data is decoded.
     check_config(config.data.split)
     device, network = prepare(run)
-    begun_with = None if _unfinished(run) else _initialise(network, run)
+    # Of several processes, the first fetches the weights to begin with, and all get them from it.
+    begun_with = world.made_by_main(lambda: None if _unfinished(run) else _initialise(network, run))
     data = run.data
-    split = partition(data, config.data.split, config.seed)
+    _check_same_data(data, world)
+    split = world.made_by_main(lambda: partition(data, config.data.split, config.seed))
     parts = split.parts
-    batches_per_epoch(parts.count("train"), config.loop)
+    batches_per_epoch(parts.count("train"), config.loop, world.launch)
     train = data.labels[indices(parts, "train")]
     weights = class_weights(config.loop, class_counts(train, data.classes), data.classes)
     identity = _identity(config, data, parts)
-    resumed = _interrupted(run, identity)
-    if not resumed:
+    saved = world.made_by_main(lambda: _interrupted(run, identity))
+    if world.main and saved is None:
         # What has to be fetched is not asked for where a saved state takes its place.
         begun_with = begun_with or _initialise(network, run)
         run.begin()
@@ -80,54 +86,61 @@ def run_fit(run: Run) -> Training:
         run.write(LEAKAGE, split.leakage)
         if split.folds is not None:
             write_folds(run.path / FOLDS, data.samples, data.classes, split.folds)
-    console.say(f"{_describe(data, parts)}\ndevice: {hardware(device)}")
+    machine = describe_machine(device, world)
+    console.say(f"{_describe(data, parts)}\ndevice: {summary(machine)}")
     if weights is not None:
         console.say(describe_weights(weights, data.classes))
-    if resumed:
-        run.keep_config()
-        console.say("going on where the same training was interrupted")
+    if saved is not None:
+        console.say(_going_on(saved, world))
     elif begun_with is not None:
         console.say(begun_with.describe())
+    if world.main and saved is not None:
+        run.keep_config()
+    if not world.main:
+        # For dropout: all have the same network by now, and each has other images.
+        seed_everything(seed_of_rank(config.seed, world.rank))
     params = {key: str(value) for key, value in flatten(config).items()}
     tags = {"step": "fit", "model": config.name}
     if begun_with is not None:
         tags |= {"weights": begun_with.source, "weights_sha256": begun_with.sha256}
     begin = {"params": params, "tags": tags}
-    with run.tracked(None if resumed else begin) as tracker:
-        train, val = run.indices("train"), run.indices("val")
+    with run.tracked(begin if saved is None else None) as tracker:
+        train, val = indices(parts, "train"), indices(parts, "val")
         try:
             progress = _progress(run, tracker)
-            history = fit(network, data, train, val, config, progress, identity, resume=resumed)
+            history = fit(
+                network,
+                data,
+                train,
+                val,
+                config,
+                progress,
+                identity,
+                resume=saved is not None,
+                world=world,
+            )
         except SystemExit:
             console.say("stopped by a signal; the same command goes on from here")
             raise
-        best = max(history, key=lambda epoch: epoch.score)
-        training = Training(
-            provenance=provenance(
+        origin = world.made_by_main(
+            lambda: provenance(
                 config,
                 data.fingerprint,
                 digest_of_test_split(data.samples, parts, data.fingerprint),
-                hardware(device),
+                machine,
                 sum(epoch.seconds for epoch in history),
                 len(history),
-            ),
+            )
+        )
+        best = max(history, key=lambda epoch: epoch.score)
+        training = Training(
+            provenance=origin,
             history=history,
             best_epoch=best.epoch,
             best_val_macro_f1=best.val_macro_f1,
         )
-        file = run.write(TRAINING, training)
-        origin = training.provenance
-        tracker.set_tags(
-            {
-                "git_commit": str(origin.git_commit),
-                "git_dirty": str(origin.git_dirty),
-                "data_fingerprint": origin.data_fingerprint,
-                "hardware": origin.hardware,
-            }
-        )
-        tracker.log_files(file)
-        for name in (BEST, SPLIT, LEAKAGE, FILES, CONFIG):
-            tracker.log_files(run.path / name)
+        if world.main:
+            _record(run, tracker, training)
     console.say(
         f"trained {len(history)} epochs in {origin.trained_seconds:.0f} s; "
         f"the best is epoch {best.epoch}, with macro-F1 {best.val_macro_f1:.3f} on validation"
@@ -142,16 +155,41 @@ def prepare(run: Run) -> tuple[torch.device, Classifier]:
         SightlineError: a setting is wrong or cannot be used here.
     """
     config = run.config
-    device = choose_device(config.loop.device)
-    run.check_writable()
+    device = choose_device(config.loop.device, run.world.launch)
+    check_synchronisable(config.loop, device, run.world)
+    if run.world.main:
+        run.check_writable()
     folder = open_folder(config.data)
     classes = load_classes(config.data, folder)
     network = build(config.model.architecture, len(classes), config.model.options)
     check_head(network.head)
     Precision.of(config.loop, device)
     check_weights(config.loop, classes)
-    make_tracker(config.tracking, run.path, run.console)
+    if run.world.main:
+        make_tracker(config.tracking, run.path, run.console)
     return device, network
+
+
+def _record(run: Run, tracker: Tracker, training: Training) -> None:
+    origin = training.provenance
+    tracker.log_files(run.write(TRAINING, training))
+    tracker.set_tags(
+        {
+            "git_commit": str(origin.git_commit),
+            "git_dirty": str(origin.git_dirty),
+            "data_fingerprint": origin.data_fingerprint,
+            "hardware": origin.hardware,
+            "config_sha256": origin.config_sha256,
+        }
+        | ({} if origin.machine is None else _named("machine", origin.machine.model_dump()))
+        | _named("version", origin.versions)
+    )
+    for name in (BEST, SPLIT, LEAKAGE, FILES, CONFIG):
+        tracker.log_files(run.path / name)
+
+
+def _named(what: str, values: Mapping[str, object]) -> dict[str, str]:
+    return {f"{what}.{key}": str(value) for key, value in values.items()}
 
 
 def read_training(run: Run) -> Training:
@@ -199,14 +237,38 @@ def _unfinished(run: Run) -> bool:
     return (run.path / LAST).is_file()
 
 
-def _interrupted(run: Run, identity: str) -> bool:
-    """Whether the run directory holds an unfinished training of this identity."""
-    if not _unfinished(run):
-        return False
+def _check_same_data(data: Dataset, world: World) -> None:
+    found = world.gather(data.fingerprint)
+    others = [rank for rank, fingerprint in enumerate(found) if fingerprint != found[0]]
+    if others:
+        raise DataError(
+            f"rank {others[0]} finds other images below {data.root} than rank 0; every machine "
+            "must have the same files there"
+        )
+
+
+def _interrupted(run: Run, identity: str) -> Saved | None:
+    """The state of an unfinished training of this identity, if the run directory has one."""
+    if run.config.loop.resume == "never" or (run.path / TRAINING).exists():
+        return None
     try:
-        return identity_of(run.path / LAST) == identity and (run.path / TRACKING).is_file()
+        saved = read_saved(run.path / LAST)
     except RunError:
-        return False
+        return None
+    if saved is None or saved.identity != identity or not (run.path / TRACKING).is_file():
+        return None
+    return saved
+
+
+def _going_on(saved: Saved, world: World) -> str:
+    text = "going on where the same training was interrupted"
+    if saved.processes == world.size:
+        return text
+    return (
+        f"{text}; {saved.processes} process(es) had begun it and {world.size} go on, with the same "
+        "batches: the weights agree but for rounding, augmentation, dropout and batch "
+        "normalisation, which depend on the number of processes"
+    )
 
 
 def _progress(run: Run, tracker: Tracker) -> Progress:
