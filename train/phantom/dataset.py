@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 # Raise when the same configuration no longer gives the same bytes.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 _RECORD_FILE = "phantom.json"
 # Below this a pool costs more than it saves.
 _MIN_PATIENTS_PER_POOL = 24
@@ -56,8 +56,8 @@ def generate(
     """Write the phantom of `config` to `directory`, or reuse it if it is already there.
 
     Layout: `images/<label>/<patient>-<n>.jpg|png`, `masks/<label>/<patient>-<n>.png` (as large as
-    the image, 255 inside the finding), `labels.csv` (file, label, patient, mask), `classes.yaml`
-    and `phantom.json`. A directory appears complete or not at all.
+    the image, 255 inside the finding), `labels.csv` (the fields of a `Record`), `classes.yaml` and
+    `phantom.json`. A directory appears complete or not at all.
 
     Args:
         directory: new or empty, or the identical phantom.

@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -33,12 +34,18 @@ class Patient:
 
 @dataclass(frozen=True)
 class Record:
-    """A row of `labels.csv`; paths are relative to the data set, no `mask` for a normal one."""
+    """A row of `labels.csv`; paths are relative to the data set, no `mask` for a normal one.
+
+    The last three are covariates that the label does not depend on, for figures by slice.
+    """
 
     file: str
     label: Label
     patient: str
     mask: str
+    breast_shadow: Literal["yes", "no"]
+    format: Literal["jpeg", "png"]
+    width_px: int
 
 
 def plan_patients(config: PhantomConfig) -> list[Patient]:
@@ -74,7 +81,8 @@ def write_patient(directory: Path, patient: Patient, config: PhantomConfig) -> l
     """Draw and write all pictures of one patient; depends on nothing but the arguments."""
     seed = np.random.SeedSequence(config.seed, spawn_key=(patient.index,))
     rng = np.random.default_rng(seed)
-    thorax = render_thorax(sample_anatomy(rng), rng)
+    anatomy = sample_anatomy(rng)
+    thorax = render_thorax(anatomy, rng)
     finding = FINDINGS.get(patient.label)
     lesion = finding(thorax, rng) if finding else None
     inside = thorax.attenuation + lesion.attenuation if lesion else thorax.attenuation
@@ -89,7 +97,9 @@ def write_patient(directory: Path, patient: Patient, config: PhantomConfig) -> l
         if lesion:
             mask = f"masks/{stem}.png"
             project_mask(lesion.mask, view).save(directory / mask, compress_level=3)
-        records.append(Record(file, patient.label, patient.key, mask))
+        shadow: Literal["yes", "no"] = "yes" if anatomy.breast else "no"
+        kind: Literal["jpeg", "png"] = "jpeg" if extension == "jpg" else "png"
+        records.append(Record(file, patient.label, patient.key, mask, shadow, kind, view.width_px))
     return records
 
 
