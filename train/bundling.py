@@ -20,7 +20,7 @@ from model.manifest import (
     Quantisation,
     Tolerance,
 )
-from train.evaluation import EVALUATION, Evaluation
+from train.atomic import write_text
 from train.export import (
     LARGEST_CAM_DIFFERENCE,
     ExportError,
@@ -32,13 +32,14 @@ from train.export import (
     to_onnx,
     to_torchscript,
 )
+from train.findings import EVALUATION, Evaluation, Export
 from train.inference import Answers, answers_of
 from train.quantize import judge, quantise, reference_difference, tolerance
-from train.report import draw_report
+from train.report import REPORT_FILES, write_report
 from train.run import Run
 from train.training import Training, read_training
 
-REPORT = "report/report.png"
+REPORT = "report"
 _PARITY_IMAGES = 32
 # Rounding between engines and CPUs; an FP32 engine that is further off computes something else.
 FP32_TOLERANCE = Tolerance(probabilities=1e-3, cam=1e-2)
@@ -61,6 +62,10 @@ def run_export(run: Run) -> Bundle:
             | {"parity/cam": maker.parity["autograd"].cam}
         )
         tracker.set_tags({"int8": maker.quantisation.reason, "bundle_sha256": bundle.digest})
+        # The report of the run now tells of the export, too.
+        for name in (EVALUATION, *REPORT_FILES):
+            text = (bundle.path / REPORT / name).read_text(encoding="utf-8")
+            tracker.log_files(run.write(name, text))
     for name, diff in maker.parity.items():
         run.console.say(
             f"{name} against eager: probabilities {diff.probabilities:.1e}, CAM {diff.cam:.1e}"
@@ -74,7 +79,7 @@ class _Maker:
     """Fills a bundle's directory and remembers what it measured for the manifest."""
 
     def __init__(self, run: Run, training: Training, evaluation: Evaluation) -> None:
-        self._run, self._training, self._evaluation = run, training, evaluation
+        self._run, self._training, self.evaluation = run, training, evaluation
         self._graph = ExplainedClassifier(run.network(), evaluation.temperature).eval()
         self._cam_size = (0, 0)
         self._tolerance: dict[Precision, Tolerance] = {"fp32": FP32_TOLERANCE}
@@ -103,9 +108,13 @@ class _Maker:
         reference = self._write_reference(directory / REFERENCE)
         if run.config.export.int8:
             self._quantise(directory, reference)
+        self.evaluation = self.evaluation.model_copy(
+            update={"export": Export(quantisation=self.quantisation, parity=self.parity)}
+        )
         report = directory / REPORT
-        report.parent.mkdir()
-        draw_report(report, run, self._training, self._evaluation, eager)
+        report.mkdir()
+        write_report(report, run, self.evaluation, eager)
+        write_text(report / EVALUATION, self.evaluation.model_dump_json(indent=2) + "\n")
 
     def describe(self, files: dict[str, FileEntry]) -> Manifest:
         config = self._run.config
@@ -121,12 +130,12 @@ class _Maker:
                 cam_height=self._cam_size[0],
                 cam_width=self._cam_size[1],
             ),
-            temperature=self._evaluation.temperature,
+            temperature=self.evaluation.temperature,
             risk=config.risk,
             tolerance=self._tolerance,
             parity=self.parity,
             quantisation=self.quantisation,
-            metrics=self._evaluation.metrics,
+            metrics=self.evaluation.metrics,
             provenance=self._training.provenance,
             files=files,
         )

@@ -21,6 +21,7 @@ from train.data_config import DataConfig
 from train.errors import ConfigError
 from train.presets import AugmentConfig
 from train.recipe import LoopConfig, ModelConfig
+from train.reporting import EvaluateConfig
 from train.section import Section
 
 T = TypeVar("T", bound=BaseModel)
@@ -28,10 +29,12 @@ T = TypeVar("T", bound=BaseModel)
 ENVIRONMENT_PREFIX = "SIGHTLINE_TRAIN_"
 # What the steps after fit may still change: nothing that the trained weights depend on.
 LATER = (
+    "data.columns.metadata",
     "data.root",
     "data.storage_options",
     "data.cache",
     "data.threads",
+    "evaluate",
     "export",
     "release",
     "risk",
@@ -83,9 +86,24 @@ class TrainConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     loop: LoopConfig = LoopConfig()
     risk: RiskPolicy = RiskPolicy()
+    evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
     release: ReleaseConfig = ReleaseConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _columns_to_slice_by(self) -> "TrainConfig":
+        names = [each.column for each in self.evaluate.slices]
+        columns = self.data.columns
+        if names and self.data.table is None:
+            raise ValueError(f"evaluate.slices is {names}, columns of a table; set data.table")
+        for name in names:
+            if name in (columns.file, columns.label, columns.group, "patient"):
+                raise ValueError(
+                    f"evaluate.slices has {name!r}, the column of the files, labels or patients; "
+                    "a report tells of slices such as sex, site or age"
+                )
+        return self
 
     @model_validator(mode="after")
     def _room_to_train(self) -> "TrainConfig":

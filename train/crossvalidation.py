@@ -15,7 +15,8 @@ from train.config import TrainConfig, flatten, is_later
 from train.console import Console
 from train.data import Dataset
 from train.errors import ConfigError, DataError, RunError
-from train.evaluation import EVALUATION, Evaluation, figures, run_evaluate
+from train.evaluation import figures, run_evaluate
+from train.findings import EVALUATION, Evaluation
 from train.folds import read_folds
 from train.inference import logits_of
 from train.metrics import evaluate_probabilities

@@ -20,12 +20,14 @@ from typing import Any
 from model.errors import SightlineError
 from model.manifest import Manifest
 from train.atomic import write_atomically, write_text
-from train.bundling import REPORT, run_export
+from train.bundling import run_export
 from train.config import load_config
 from train.console import Console
-from train.evaluation import Evaluation, run_evaluate
+from train.evaluation import run_evaluate
+from train.findings import Evaluation
 from train.phantom import PhantomConfig, generate
 from train.release import Release, run_release
+from train.report import REPORT
 from train.run import Run
 from train.training import run_fit
 
@@ -68,7 +70,7 @@ def run_demo(
         release = run_release(run)
     if not release.promoted and release.champion_version is None:
         raise SightlineError(f"there is no model to serve: {release.reason}")
-    shutil.copyfile(bundle.path / REPORT, demo / "report.png")
+    shutil.copyfile(run.path / REPORT, demo / REPORT)
     image = _unseen_jpeg(run)
     with _server(release, demo / "server.log", seconds, console) as (process, port):
         with _stage("request", seconds, console):
@@ -281,7 +283,7 @@ def _table(
         ("gate", f"{gate['verdict']}: {gate['reason']}{kept}"),
         ("seconds", "  ".join(f"{k} {v:.1f}" for k, v in summary["seconds"].items())),
         ("overlay", str(demo / "overlay.png")),
-        ("report", str(demo / "report.png")),
+        ("report", str(demo / REPORT)),
     ]
     return "\n" + "\n".join(f"  {name:17} {value}".rstrip() for name, value in rows) + "\n"
 

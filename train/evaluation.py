@@ -1,113 +1,178 @@
 """The step `evaluate`: temperature from validation, figures from the untouched test split."""
 
+from datetime import UTC, datetime
+
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from model.explain import ExplainedClassifier
-from model.manifest import Metrics
-from train.calibrate import calibrated, fit_temperature
+from train.assessment import Scored, assess, assess_slices
+from train.assessment.bootstrap import Resamples
+from train.assessment.schema import Assessment, Bootstrap, Figure
+from train.calibrate import fit_temperature
+from train.findings import EVALUATION, Evaluation, public_config, scored_of
 from train.inference import answers_of, logits_of
 from train.intensity import intensity_baseline
+from train.leakage import Leakage
 from train.localisation import hit_rate
 from train.metrics import evaluate_probabilities
+from train.predictions import PREDICTIONS, write_predictions
+from train.report import REPORT_FILES, write_report
 from train.run import Run
-from train.training import read_training
-
-EVALUATION = "evaluation.json"
-
-
-class Evaluation(BaseModel):
-    """Figures of a trained network."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    temperature: float
-    metrics: Metrics
-    intensity_baseline_macro_f1: float = Field(
-        description="of a logistic regression on global intensity statistics"
-    )
-    cam_hit_rate: float | None = Field(
-        description="share of correctly classified lesion images whose map peaks in the lesion mask"
-    )
+from train.summary import summarise
+from train.training import LEAKAGE, read_training
 
 
 def run_evaluate(run: Run) -> Evaluation:
-    """Evaluate the best checkpoint of a run."""
-    read_training(run)
-    data, network = run.data, run.network()
+    """Evaluate the best checkpoint of a run, and write its report."""
+    training = read_training(run)
+    leakage = run.read(LEAKAGE, Leakage, "fit")
+    data, network, config = run.data, run.network(), run.config
     val, test = run.indices("val"), run.indices("test")
     with run.tracked() as tracker:
         cpu = torch.device("cpu")
         temperature = fit_temperature(logits_of(network, data.images[val], cpu), data.labels[val])
         answers = answers_of(ExplainedClassifier(network, temperature).eval(), data.images[test])
-        labels = data.labels[test]
-        metrics = evaluate_probabilities(
-            calibrated(answers.logits, temperature),
-            calibrated(answers.logits, 1.0),
-            labels,
-            [info.key for info in data.classes],
-        )
+        scored = scored_of(run, answers, temperature)
+        uncalibrated = scored_of(run, answers, 1.0)
         samples = [data.samples[position] for position in test]
         masks = [data.root / sample.mask if sample.mask else None for sample in samples]
+        assessment = _assess(run, scored, uncalibrated)
         evaluation = Evaluation(
+            name=config.name,
+            created=datetime.now(UTC).replace(microsecond=0),
+            classes=data.classes,
             temperature=temperature,
-            metrics=metrics,
+            metrics=evaluate_probabilities(
+                scored.probabilities,
+                uncalibrated.probabilities,
+                scored.labels,
+                [info.key for info in data.classes],
+            ),
+            assessment=assessment,
             intensity_baseline_macro_f1=intensity_baseline(
                 data.images, data.labels, run.indices("train"), test
             ),
-            cam_hit_rate=hit_rate(answers.cam, answers.logits.argmax(1), labels, masks),
+            cam_hit_rate=hit_rate(answers.cam, answers.logits.argmax(1), scored.labels, masks),
+            data=summarise(data, run.parts, leakage, config.data.split.allow),
+            training=training,
+            config=public_config(config),
+            card=config.evaluate.card,
         )
-        tracker.log_files(run.write(EVALUATION, evaluation))
-        tracker.log_metrics(figures(evaluation))
+        hashes = [data.hashes[position] for position in test]
+        keys = [info.key for info in data.classes]
+        write_predictions(run.path / PREDICTIONS, hashes, keys, scored)
+        run.write(EVALUATION, evaluation)
+        write_report(run.path, run, evaluation, answers)
+        for name in (EVALUATION, PREDICTIONS, *REPORT_FILES):
+            tracker.log_files(run.path / name)
+        tracker.log_metrics(figures(evaluation) | _interval(evaluation))
     run.console.say(describe(evaluation))
     return evaluation
 
 
+def _assess(run: Run, scored: Scored, uncalibrated: Scored) -> Assessment:
+    config, data, test = run.config.evaluate, run.data, run.indices("test")
+    threshold = run.config.risk.indeterminate_below
+    several = len(scored) > scored.patients
+    settings = Bootstrap(
+        resamples=config.resamples,
+        confidence=config.confidence,
+        seed=run.config.seed,
+        unit="patient" if several else "image",
+        units=scored.patients,
+    )
+    resamples = Resamples.draw(
+        scored.patients, config.resamples, config.confidence, run.config.seed
+    )
+    slices = assess_slices(
+        scored,
+        data.samples,
+        test,
+        data.classes,
+        resamples,
+        config.slices,
+        threshold,
+        config.min_slice_images,
+    )
+    return assess(
+        scored,
+        uncalibrated,
+        data.classes,
+        resamples,
+        settings,
+        threshold,
+        config.specificities,
+        slices,
+    )
+
+
 def describe(evaluation: Evaluation) -> str:
     """The figures as lines of text."""
-    metrics = evaluation.metrics
+    metrics, assessment = evaluation.metrics, evaluation.assessment
+    overall, share = assessment.overall, f"{assessment.bootstrap.confidence:.0%}"
     lines = [
         (
-            f"test split, {metrics.images} images: accuracy {metrics.accuracy:.3f}, "
-            f"macro-F1 {metrics.macro_f1:.3f} "
+            f"test split, {assessment.images} images of {assessment.patients} patients: accuracy "
+            f"{metrics.accuracy:.3f}, macro-F1 {_with_interval(overall.macro_f1)} at {share} "
             f"(brightness alone: {evaluation.intensity_baseline_macro_f1:.3f})"
         ),
         (
             f"calibration error {metrics.ece_uncalibrated:.3f} -> {metrics.ece:.3f} "
             f"at temperature {evaluation.temperature:.2f}"
         ),
+        (
+            f"{1.0 - (overall.coverage.value or 0.0):.1%} Indeterminate, below "
+            f"{assessment.indeterminate_below:.0%} confidence; accuracy on the rest "
+            f"{_with_interval(overall.decided_accuracy)}"
+        ),
     ]
-    width = max(len(key) for key in metrics.per_class)
+    width = max(len(each.key) for each in assessment.classes)
     lines.append(f"  {'class':{width}}  precision  recall     F1  AUROC  images")
-    for key, row in metrics.per_class.items():
-        auroc = "    -" if row.auroc is None else f"{row.auroc:5.3f}"
-        lines.append(
-            f"  {key:{width}}      {row.precision:5.3f}   {row.recall:5.3f}  {row.f1:5.3f}  "
-            f"{auroc}  {row.support:6d}"
-        )
+    lines += [
+        f"  {each.key:{width}}      {_cell(each.precision)}   {_cell(each.recall)}  "
+        f"{_cell(each.f1)}  {_cell(each.auroc)}  {each.support:6d}"
+        for each in assessment.classes
+    ]
     if evaluation.cam_hit_rate is not None:
         lines.append(f"the map peaks inside the lesion in {evaluation.cam_hit_rate:.0%}")
+    lines += [f"warning: {text}" for text in assessment.warnings]
+    lines += [
+        f"warning: {each.column} {each.value}: {text}"
+        for each in assessment.slices
+        for text in each.warnings
+    ]
     return "\n".join(lines)
 
 
+def _cell(figure: Figure) -> str:
+    return "    -" if figure.value is None else f"{figure.value:5.3f}"
+
+
+def _with_interval(figure: Figure) -> str:
+    if figure.value is None:
+        return f"- ({figure.reason})"
+    if figure.low is None:
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+
+
 def figures(evaluation: Evaluation) -> dict[str, float]:
-    """Every figure by the name that trackers know it by."""
-    metrics = evaluation.metrics
-    found = {
-        "test_accuracy": metrics.accuracy,
-        "test_macro_f1": metrics.macro_f1,
-        "test_ece": metrics.ece,
+    """Every figure by the name that trackers know it by; what is not defined is left out."""
+    found: dict[str, float | None] = {
         "temperature": evaluation.temperature,
         "intensity_baseline_macro_f1": evaluation.intensity_baseline_macro_f1,
+        "cam_hit_rate": evaluation.cam_hit_rate,
     }
-    if evaluation.cam_hit_rate is not None:
-        found["cam_hit_rate"] = evaluation.cam_hit_rate
-    for key, row in metrics.per_class.items():
-        found |= {
-            f"test_precision/{key}": row.precision,
-            f"test_recall/{key}": row.recall,
-            f"test_f1/{key}": row.f1,
-        }
-        if row.auroc is not None:
-            found[f"test_auroc/{key}"] = row.auroc
-    return found
+    for name, figure in evaluation.assessment.overall:
+        found[f"test_{name}"] = figure.value
+    for each in evaluation.assessment.classes:
+        for name in ("precision", "recall", "f1", "auroc", "auprc"):
+            found[f"test_{name}/{each.key}"] = getattr(each, name).value
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _interval(evaluation: Evaluation) -> dict[str, float]:
+    """Of macro-F1, by which models are chosen; where it has one."""
+    macro = evaluation.assessment.overall.macro_f1
+    ends = {"test_macro_f1_low": macro.low, "test_macro_f1_high": macro.high}
+    return {name: value for name, value in ends.items() if value is not None}

@@ -1,21 +1,16 @@
-"""Figures of a classifier on labelled images."""
+"""Figures of a classifier as the manifest has them, and macro-F1, by which epochs and models are
+chosen."""
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import (
-    accuracy_score,
-    confusion_matrix,
-    f1_score,
-    precision_recall_fscore_support,
-    roc_auc_score,
-)
+from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 
 from model.manifest import ClassMetrics, Metrics
+from train.assessment.measures import Measures
+from train.assessment.scored import Scored
 
 Probabilities = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
-
-ECE_BINS = 15
 
 
 def macro_f1(labels: Labels, predicted: Labels, classes: int) -> float:
@@ -25,42 +20,10 @@ def macro_f1(labels: Labels, predicted: Labels, classes: int) -> float:
     )
 
 
-def expected_calibration_error(
-    probabilities: Probabilities, labels: Labels, bins: int = ECE_BINS
-) -> float:
-    """Mean gap between confidence and accuracy over bins of equal width.
-
-    Source: https://arxiv.org/abs/1706.04599, section 2.
-    """
-    rows = reliability(probabilities, labels, bins)
-    return float(sum(share * abs(accuracy - confidence) for confidence, accuracy, share in rows))
-
-
-def reliability(
-    probabilities: Probabilities, labels: Labels, bins: int = ECE_BINS
-) -> list[tuple[float, float, float]]:
-    """Mean confidence, accuracy and share of the images, of each bin that has any."""
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    number = np.minimum((confidence * bins).astype(int), bins - 1)
-    rows = []
-    for current in range(bins):
-        inside = number == current
-        if inside.any():
-            rows.append(
-                (
-                    float(confidence[inside].mean()),
-                    float(correct[inside].mean()),
-                    float(inside.mean()),
-                )
-            )
-    return rows
-
-
 def evaluate_probabilities(
     probabilities: Probabilities, uncalibrated: Probabilities, labels: Labels, keys: list[str]
 ) -> Metrics:
-    """All figures of the manifest.
+    """All figures of the manifest; of those that are not defined, all but AUROC are 0.
 
     Args:
         probabilities: calibrated, [N, K].
@@ -68,27 +31,26 @@ def evaluate_probabilities(
         labels: true classes, [N].
         keys: the K class keys.
     """
-    count = len(keys)
-    predicted = probabilities.argmax(axis=1)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predicted, labels=range(count), zero_division=0.0
-    )
+    scored, before = Scored.of(labels, probabilities), Scored.of(labels, uncalibrated)
+    once = np.ones((1, len(labels)))
+    found = {name: values[0] for name, values in Measures(scored, 0.0, ())(once).items()}
+    support = np.bincount(labels, minlength=len(keys))
     return Metrics(
-        accuracy=float(accuracy_score(labels, predicted)),
-        macro_f1=macro_f1(labels, predicted, count),
-        ece=expected_calibration_error(probabilities, labels),
-        ece_uncalibrated=expected_calibration_error(uncalibrated, labels),
+        accuracy=float(found["accuracy"]),
+        macro_f1=macro_f1(labels, scored.predicted, len(keys)),
+        ece=float(found["ece"]),
+        ece_uncalibrated=float(Measures(before, 0.0, ())(once)["ece"][0]),
         per_class={
             key: ClassMetrics(
-                precision=float(precision[k]),
-                recall=float(recall[k]),
-                f1=float(f1[k]),
+                precision=float(np.nan_to_num(found["precision"][k])),
+                recall=float(np.nan_to_num(found["recall"][k])),
+                f1=float(np.nan_to_num(found["f1"][k])),
                 auroc=auroc(labels == k, probabilities[:, k]),
                 support=int(support[k]),
             )
             for k, key in enumerate(keys)
         },
-        confusion=confusion_matrix(labels, predicted, labels=range(count)).tolist(),
+        confusion=confusion_matrix(labels, scored.predicted, labels=range(len(keys))).tolist(),
         images=len(labels),
     )
 

@@ -19,6 +19,7 @@ from model.bundle import MANIFEST, validation_message
 from model.errors import SightlineError
 from model.image import DecodeRule
 from model.manifest import ClassInfo
+from train.assessment.slices import check_slices
 from train.atomic import write_text
 from train.batches import batches_per_epoch
 from train.checkpoint import BEST, LAST, load_weights
@@ -26,6 +27,7 @@ from train.config import TrainConfig, dump_config, override_later
 from train.console import Console
 from train.data import Dataset, Part, Sample, load_dataset
 from train.data.versions import FILES
+from train.data_config import DataConfig
 from train.distributed import World
 from train.errors import ConfigError, PeerError, RunError
 from train.partition import check_samples
@@ -52,6 +54,9 @@ RESULTS = (
     FILES,
     "training.json",
     "evaluation.json",
+    "predictions.csv",
+    "report.html",
+    "MODEL_CARD.md",
     "release.json",
 )
 
@@ -117,11 +122,12 @@ class Run:
         """The data set, decoded; from the cache of an earlier step where it is unchanged."""
         if self.loaded is not None:
             return self.loaded
-        bar, config = self.console.bar, self.config.data
+        bar, config = self.console.bar, _with_slices(self.config)
         fetching = bar("fetch", "files") if isinstance(config.root, str) else None
 
         def check(samples: Sequence[Sample], classes: Sequence[ClassInfo]) -> None:
             check_samples(samples, classes, config.split)
+            check_slices(self.config.evaluate.slices, samples)
             batches_per_epoch(len(samples), self.config.loop, self.world.launch)
 
         def load() -> Dataset:
@@ -250,3 +256,11 @@ class Run:
                         tracker.resume(self.read(TRACKING, Tracked, "fit").run_id)
                         raise error
             raise
+
+
+def _with_slices(config: TrainConfig) -> DataConfig:
+    """The data with the columns that the evaluation slices by."""
+    columns = config.data.columns
+    names = dict.fromkeys([*columns.metadata, *(each.column for each in config.evaluate.slices)])
+    read = columns.model_copy(update={"metadata": list(names)})
+    return config.data.model_copy(update={"columns": read})

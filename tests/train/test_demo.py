@@ -16,6 +16,7 @@ from train.phantom import PhantomConfig
 PHANTOM = PhantomConfig(images=72, seed=11, min_size_px=200, max_size_px=260, processes=1)
 QUICK = [
     "loop.epochs=1",
+    "loop.warmup_epochs=0",
     "model.options.width=8",
     "data.decode.width_px=64",
     "data.decode.height_px=64",
@@ -63,12 +64,21 @@ def test_the_second_demo_is_compared_with_the_first(
     assert second["answer"]["version"] == "2"
 
 
-def test_the_pictures_can_be_opened(demo: tuple[Path, list[dict[str, Any]], str]) -> None:
+def test_the_picture_can_be_opened(demo: tuple[Path, list[dict[str, Any]], str]) -> None:
     directory, _, _ = demo
-    for name in ("overlay.png", "report.png"):
-        with Image.open(directory / name) as image:
-            image.load()
-            assert min(image.size) >= 100
+    with Image.open(directory / "overlay.png") as image:
+        image.load()
+        assert min(image.size) >= 100
+
+
+def test_the_report_tells_of_slices_and_of_the_export(
+    demo: tuple[Path, list[dict[str, Any]], str],
+) -> None:
+    directory, (_, summary), _ = demo
+    report = (directory / "report.html").read_text()
+    for column in ("breast_shadow", "format", "width_px"):
+        assert f"<h3>{column}</h3>" in report
+    assert summary["int8"]["reason"] in report
 
 
 def test_the_answer_is_told_as_a_table(demo: tuple[Path, list[dict[str, Any]], str]) -> None:

@@ -104,7 +104,9 @@ def test_the_bundle_is_whole_and_says_how_it_was_made(exported: Run) -> None:
         manifest.temperature
         == json.loads((exported.path / "evaluation.json").read_text())["temperature"]
     )
-    assert "report/report.png" in manifest.files
+    assert {
+        f"report/{name}" for name in ("report.html", "MODEL_CARD.md", "evaluation.json")
+    } <= set(manifest.files)
 
 
 def test_reference_answers_are_those_of_the_fp32_graph(exported: Run) -> None:
