@@ -5,6 +5,7 @@
     python -m train folds --config FILE [--fold I] [key=value ...]
     python -m train baselines --config FILE [ARCHITECTURE[=WEIGHTS] ...] [key=value ...]
     python -m train evaluate|export|release --run DIR [key=value ...]
+    python -m train compare RUN RUN [RUN ...] [--html FILE] [--json FILE]
     python -m train data diff RUN RUN
     python -m train demo [--serve]
     torchrun --nproc-per-node N -m train fit --config FILE [key=value ...]
@@ -128,6 +129,14 @@ def _parser() -> argparse.ArgumentParser:
         later.add_argument("overrides", nargs="*", metavar="key=value")
         later.set_defaults(step=step)
 
+    side = steps.add_parser("compare", help="runs side by side: which is better, beyond noise?")
+    side.add_argument("runs", nargs="+", metavar="RUN", help="directory, or id of an MLflow run")
+    side.add_argument("--html", type=Path, metavar="FILE", help="write a page")
+    side.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    side.add_argument("--resamples", type=int, default=2000, help="of the patients")
+    side.add_argument("--tracking_uri", help="MLflow; else $MLFLOW_TRACKING_URI, else mlflow.db")
+    side.set_defaults(step=_compare)
+
     data = steps.add_parser("data", help="look at data sets")
     actions = data.add_subparsers(required=True, metavar="ACTION")
     difference = actions.add_parser("diff", help="what changed between two runs' data sets")
@@ -213,6 +222,16 @@ def _release(options: argparse.Namespace, console: Console) -> int:
 
     release = run_release(Run.open(options.run, options.overrides, console))
     return 0 if release.promoted else EXIT_REFUSED
+
+
+def _compare(options: argparse.Namespace, console: Console) -> int:
+    from train.comparison import describe, run_compare
+
+    found = run_compare(
+        options.runs, options.html, options.json, options.resamples, options.tracking_uri
+    )
+    print(describe(found))
+    return 0
 
 
 def _diff(options: argparse.Namespace, console: Console) -> int:
