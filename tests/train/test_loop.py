@@ -1,3 +1,4 @@
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +167,38 @@ def test_the_backbone_is_frozen_for_its_epochs(config: TrainConfig, data: Datase
     assert same == [True, True, False]
 
 
+def test_a_compiled_training_leaves_the_same_checkpoint(
+    config: TrainConfig, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without the last stage of torch.compile, which would work for most of a minute.
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net: original(net, backend="aot_eager"))
+    whole = with_loop(config, epochs=1)
+    eager = train(whole, data, []).state_dict()
+    compiled = train(with_loop(whole, compile=True), data, []).state_dict()
+    kept = load_checkpoint(config.output / BEST)["model"]
+    assert kept.keys() == eager.keys()
+    assert all(torch.allclose(compiled[key], eager[key], atol=1e-3) for key in eager)
+    assert all(torch.equal(kept[key], compiled[key]) for key in eager)
+
+
+def test_a_training_that_cannot_be_compiled_says_so_and_ends(
+    config: TrainConfig, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(graph: object, inputs: object) -> object:
+        raise RuntimeError("no C++ compiler")
+
+    original, told = torch.compile, list[str]()
+    monkeypatch.setattr(torch, "compile", lambda net: original(net, backend=broken))
+    network = build("baseline", 3, {"depth": 2, "width": 8})
+    everything = np.arange(len(data.samples))
+    progress = Progress(lambda *_: None, lambda *_: None, told.append)
+    chosen = with_loop(config, epochs=1, compile=True)
+    assert len(fit(network, data, everything[::2], everything[1::2], chosen, progress)) == 1
+    assert len(told) == 1
+    assert "RuntimeError: no C++ compiler" in told[0]
+
+
 def test_the_last_group_of_batches_may_be_smaller(config: TrainConfig, data: Dataset) -> None:
     # 36 images are 9 batches of 4: groups of 4, 4 and 1.
     steps = []
@@ -201,7 +234,7 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:
 
     class Unwritable:
         def __reduce__(self) -> str:
-            raise OSError("disk full")
+            raise OSError(errno.ENOSPC, "disk full")
 
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(file, {"model": Unwritable()})
