@@ -6,12 +6,14 @@
     python -m train baselines --config FILE [ARCHITECTURE[=WEIGHTS] ...] [key=value ...]
     python -m train evaluate|export|release --run DIR [key=value ...]
     python -m train compare RUN RUN [RUN ...] [--html FILE] [--json FILE]
+    python -m train tune --config FILE --search FILE [key=value ...]
+    python -m train retrain --config FILE [--wait [MINUTES]] [--force] [key=value ...]
     python -m train data diff RUN RUN
     python -m train demo [--serve]
     torchrun --nproc-per-node N -m train fit --config FILE [key=value ...]
 
-Exit codes: 0 done, 1 unexpected failure or that of another process, 2 an error that is yours to
-mend, 3 refused by the gate, 143 ended by SIGTERM.
+Exit codes: 0 done or nothing to do, 1 unexpected failure or that of another process, 2 an error
+that is yours to mend, 3 refused by the gate, 143 ended by SIGTERM.
 """
 
 import argparse
@@ -119,6 +121,41 @@ def _parser() -> argparse.ArgumentParser:
     )
     baselines.set_defaults(step=_baselines)
 
+    tune = steps.add_parser("tune", help="search for better settings; goes on where it was left")
+    tune.add_argument("--config", type=Path, required=True, help="as for fit; of every trial")
+    tune.add_argument(
+        "--search", type=Path, required=True, help="YAML of what is searched, and how"
+    )
+    tune.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="of the configuration, or of the search as search.trials=20",
+    )
+    tune.set_defaults(step=_tune)
+
+    retrain = steps.add_parser("retrain", help="fit to release, where something has changed")
+    retrain.add_argument("--config", type=Path, required=True, help="as for fit")
+    retrain.add_argument(
+        "--wait",
+        type=float,
+        nargs="?",
+        default=0.0,
+        const=float("inf"),
+        metavar="MINUTES",
+        help="for another retraining of the model, for ever without a number; else leave",
+    )
+    retrain.add_argument("--force", action="store_true", help="also when nothing has changed")
+    retrain.add_argument(
+        "--lease",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="how long a retraining that was killed keeps others away (300)",
+    )
+    retrain.add_argument("overrides", nargs="*", metavar="key=value")
+    retrain.set_defaults(step=_retrain)
+
     for name, step, text in (
         ("evaluate", _evaluate, "calibrate, and judge on the test split"),
         ("export", _export, "TorchScript, ONNX and INT8 into a bundle"),
@@ -198,6 +235,32 @@ def _baselines(options: argparse.Namespace, console: Console) -> int:
     wanted, overrides = parse_wanted(options.items)
     run_baselines(load_config(options.config, overrides), wanted, console)
     return 0
+
+
+def _tune(options: argparse.Namespace, console: Console) -> int:
+    from train.config import load_config
+    from train.search.config import OVERRIDE, load_search
+
+    ours = [item for item in options.overrides if not item.startswith(OVERRIDE)]
+    others = [item.removeprefix(OVERRIDE) for item in options.overrides if item not in ours]
+    config, search = load_config(options.config, ours), load_search(options.search, others)
+
+    from train.search.search import run_search
+
+    run_search(config, search, console)
+    return 0
+
+
+def _retrain(options: argparse.Namespace, console: Console) -> int:
+    from train.config import load_config
+
+    config = load_config(options.config, options.overrides)
+
+    from train.retraining.retrain import run_retrain
+
+    wait_s, lease_s = options.wait * 60.0, options.lease
+    done = run_retrain(config, console, wait_s=wait_s, lease_s=lease_s, force=options.force)
+    return 0 if done else EXIT_REFUSED
 
 
 def _evaluate(options: argparse.Namespace, console: Console) -> int:

@@ -164,7 +164,8 @@ def with_values(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     Raises:
         ConfigError: a key is unknown or its value wrong; names it and what is accepted.
     """
-    tree = config.model_dump(mode="json")
+    # Not as JSON, which leaves out the secrets of a URL.
+    tree = config.model_dump()
     for key, value in values.items():
         _assign(tree, key, value, f"value {value!r} of {key}")
     return _validate(TrainConfig, tree)

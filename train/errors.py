@@ -19,6 +19,14 @@ class TrackingError(SightlineError):
     """The tracker's store or registry cannot be used; names its address."""
 
 
+class LeaseError(SightlineError):
+    """A retraining was away from the registry for so long that another may have begun."""
+
+
+class SearchError(SightlineError):
+    """A study cannot be used, or its trials all fail; says why."""
+
+
 class TrainingError(SightlineError):
     """Training went numerically wrong."""
 
@@ -33,3 +41,11 @@ class PeerError(SightlineError):
     def __init__(self, message: str, *, first: bool = False) -> None:
         super().__init__(message)
         self.first = first
+
+
+class PrunedError(Exception):
+    """A training is given up since others do better: the end of a trial, not a failure."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"given up after epoch {epoch}")
+        self.epoch = epoch

@@ -63,7 +63,7 @@ def provenance(
         data_fingerprint=fingerprint,
         split_sha256=split,
         seed=config.seed,
-        versions=_versions(),
+        versions=package_versions(),
         hardware=summary(machine),
         machine=machine,
         trained_seconds=round(seconds, 3),
@@ -86,7 +86,8 @@ def code_revision() -> tuple[str | None, bool | None]:
     return told.removesuffix("-dirty"), told.endswith("-dirty")
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of Python, the libraries and the system that a model depends on."""
     versions = {"python": platform.python_version(), "system": platform.platform()}
     for name in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):

@@ -35,11 +35,13 @@ from train.split import indices, read_split
 from train.tracking import Tracker, ending, make_tracker
 from train.tracking.none import NoTracker
 
+CACHE = "cache"
 CONFIG = "config.json"
 SPLIT = "split.csv"
 FOLDS = "folds.csv"
 TRACKING = "tracking.json"
 BASELINE = "baseline.json"
+RETRAINED = "retrain.json"
 BUNDLE = "bundle"
 # Less than the 30 s after which torchrun kills what is left of a failed training.
 _MAIN_ENDS_S = 10.0
@@ -58,6 +60,7 @@ RESULTS = (
     "report.html",
     "MODEL_CARD.md",
     "release.json",
+    RETRAINED,
 )
 
 T = TypeVar("T", bound=BaseModel)
@@ -82,6 +85,8 @@ class Run:
         parent: id of the tracked run that this one is nested in, of a search for example.
         loaded: the data set, where runs on the same images have it already.
         world: the processes that work on it together; this one alone in all steps but fit.
+        name: of the tracked run; that of the model where there is none.
+        study: directory of a search, with the decoded images and the split of all its trials.
     """
 
     config: TrainConfig
@@ -89,6 +94,8 @@ class Run:
     parent: str | None = None
     loaded: Dataset | None = None
     world: World = field(default_factory=World)
+    name: str | None = None
+    study: Path | None = None
 
     @classmethod
     def open(cls, path: Path, overrides: Iterable[str], console: Console) -> "Run":
@@ -114,6 +121,10 @@ class Run:
         return self.config.output
 
     @property
+    def cache(self) -> Path:
+        return (self.study or self.path) / CACHE
+
+    @property
     def bundle_path(self) -> Path:
         return self.path / BUNDLE
 
@@ -132,7 +143,7 @@ class Run:
 
         def load() -> Dataset:
             decoding = bar("decode", "images")
-            return load_dataset(config, self.path / "cache", decoding, fetching, check)
+            return load_dataset(config, self.cache, decoding, fetching, check)
 
         return self.world.first_on_its_machine(load)
 
@@ -146,7 +157,7 @@ class Run:
         if rule == self.config.data.decode:
             return self.data.images
         config = self.config.data.model_copy(update={"decode": rule})
-        return load_dataset(config, self.path / "cache").images
+        return load_dataset(config, self.cache).images
 
     def indices(self, part: Part) -> npt.NDArray[np.int64]:
         return indices(self.parts, part)
@@ -232,7 +243,10 @@ class Run:
                     tracker.resume(earlier.run_id)
                 elif begin is not None:
                     run_id = tracker.begin(
-                        self.config.name, begin["params"], begin["tags"], self.parent
+                        self.name or self.config.name,
+                        begin["params"],
+                        begin["tags"],
+                        self.parent,
                     )
                     self.write(TRACKING, Tracked(tracker=wanted, run_id=run_id))
                 yield tracker

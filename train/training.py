@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -22,9 +22,10 @@ from train.errors import DataError, RunError
 from train.folds import write_folds
 from train.imbalance import check_weights, class_counts, class_weights, describe_weights
 from train.initialisation import Fit, initialise
+from train.leakage import Leakage
 from train.loop import Progress, fit
 from train.machine import describe_machine, summary
-from train.partition import check_config, partition
+from train.partition import Partition, check_config, partition
 from train.provenance import provenance
 from train.replica import check_synchronisable
 from train.run import CONFIG, FOLDS, SPLIT, TRACKING, Run
@@ -42,6 +43,8 @@ from train.weights import find_weights
 TRAINING = "training.json"
 LEAKAGE = "leakage.json"
 
+Watch = Callable[[Epoch], None]
+
 
 class Training(BaseModel):
     """What fit leaves behind beside the checkpoints."""
@@ -54,8 +57,12 @@ class Training(BaseModel):
     best_val_macro_f1: float
 
 
-def run_fit(run: Run) -> Training:
+def run_fit(run: Run, watch: Watch | None = None) -> Training:
     """Train the network of a configuration.
+
+    Args:
+        run: the run.
+        watch: is shown each epoch, and ends the training by what it raises.
 
     Raises:
         SightlineError: the configuration, the data or the split is unfit; nothing is trained.
@@ -70,7 +77,7 @@ def run_fit(run: Run) -> Training:
     begun_with = world.made_by_main(lambda: None if _unfinished(run) else _initialise(network, run))
     data = run.data
     _check_same_data(data, world)
-    split = world.made_by_main(lambda: partition(data, config.data.split, config.seed))
+    split = world.made_by_main(lambda: _split(run, data))
     parts = split.parts
     batches_per_epoch(parts.count("train"), config.loop, world.launch)
     train = data.labels[indices(parts, "train")]
@@ -107,7 +114,7 @@ def run_fit(run: Run) -> Training:
     with run.tracked(begin if saved is None else None) as tracker:
         train, val = indices(parts, "train"), indices(parts, "val")
         try:
-            progress = _progress(run, tracker)
+            progress = _progress(run, tracker, watch)
             history = fit(
                 network,
                 data,
@@ -184,7 +191,9 @@ def _record(run: Run, tracker: Tracker, training: Training) -> None:
         | ({} if origin.machine is None else _named("machine", origin.machine.model_dump()))
         | _named("version", origin.versions)
     )
-    for name in (BEST, SPLIT, LEAKAGE, FILES, CONFIG):
+    # Of a search's trials only the best one's weights are worth their place.
+    weights_too = (BEST,) if run.study is None else ()
+    for name in (*weights_too, SPLIT, LEAKAGE, FILES, CONFIG):
         tracker.log_files(run.path / name)
 
 
@@ -210,6 +219,15 @@ def read_training(run: Run) -> Training:
             "again"
         )
     return training
+
+
+def _split(run: Run, data: Dataset) -> Partition:
+    if run.study is None:
+        return partition(data, run.config.data.split, run.config.seed)
+    # What has been found for all trials of a search.
+    text = (run.study / LEAKAGE).read_text(encoding="utf-8")
+    parts = read_split(run.study / SPLIT, data.samples, data.classes)
+    return Partition(parts, Leakage.model_validate_json(text))
 
 
 def _identity(config: TrainConfig, data: Dataset, parts: list[Part]) -> str:
@@ -271,7 +289,7 @@ def _going_on(saved: Saved, world: World) -> str:
     )
 
 
-def _progress(run: Run, tracker: Tracker) -> Progress:
+def _progress(run: Run, tracker: Tracker, watch: Watch | None) -> Progress:
     console = run.console
     bar = [console.bar("epoch 1", "steps")]
 
@@ -289,6 +307,8 @@ def _progress(run: Run, tracker: Tracker) -> Progress:
             f"{epoch.seconds:.1f} s{'  *' if improved else ''}"
         )
         bar[0] = console.bar(f"epoch {epoch.epoch + 1}", "steps")
+        if watch is not None:
+            watch(epoch)
 
     return Progress(on_step, on_epoch, console.say)
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ from train.data.sample import Sample, listed, refuse
 from train.data.sources import list_samples
 from train.data_config import DataConfig
 from train.errors import DataError
+
+Check = Callable[[Sequence[Sample], Sequence[ClassInfo]], None]
 
 
 @dataclass(frozen=True)
@@ -57,21 +60,19 @@ class Dataset:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def load_dataset(
-    config: DataConfig,
-    cache: Path,
-    progress: Progress | None = None,
-    fetching: Progress | None = None,
-    check: Callable[[Sequence[Sample], Sequence[ClassInfo]], None] | None = None,
-) -> Dataset:
-    """List, check, read and decode the images.
+class Listing(NamedTuple):
+    """What a data set consists of, before anything is decoded; see :class:`Dataset`."""
 
-    Args:
-        config: where the images are.
-        cache: directory for the decoded pixels, reused while files and decode rule are the same.
-        progress: told (images done, images in all).
-        fetching: told (files that are here, files in all), where they come from a URL.
-        check: raises if what is listed can be of no use, before anything is fetched or decoded.
+    root: Path
+    classes: list[ClassInfo]
+    samples: list[Sample]
+    hashes: list[str]
+
+
+def read_listing(
+    config: DataConfig, fetching: Progress | None = None, check: Check | None = None
+) -> Listing:
+    """List, check and read the files of a data set; for the arguments see `load_dataset`.
 
     Raises:
         DataError: names every file, class or row that is wrong.
@@ -86,7 +87,30 @@ def load_dataset(
     if check:
         check(samples, classes)
     root = folder.local(wanted, fetching)
-    hashes = _hash_files(config, root, files)
+    return Listing(root, classes, samples, _hash_files(config, root, files))
+
+
+def load_dataset(
+    config: DataConfig,
+    cache: Path,
+    progress: Progress | None = None,
+    fetching: Progress | None = None,
+    check: Check | None = None,
+) -> Dataset:
+    """List, check, read and decode the images.
+
+    Args:
+        config: where the images are.
+        cache: directory for the decoded pixels, reused while files and decode rule are the same.
+        progress: told (images done, images in all).
+        fetching: told (files that are here, files in all), where they come from a URL.
+        check: raises if what is listed can be of no use, before anything is fetched or decoded.
+
+    Raises:
+        DataError: names every file, class or row that is wrong.
+    """
+    root, classes, samples, hashes = read_listing(config, fetching, check)
+    files = [sample.file for sample in samples]
     decoded = DecodedCache(cache, root, files, hashes, config.decode)
     images, bad = decoded.read(_threads(config), progress)
     skipped = {files[position]: reason for position, reason in bad.items()}

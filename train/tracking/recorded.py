@@ -7,7 +7,7 @@ from pathlib import Path
 from model.errors import SightlineError
 from train.config import TrackingConfig
 from train.console import Console
-from train.errors import TrackingError
+from train.errors import PrunedError, TrackingError
 from train.tracking.base import Tracker
 from train.tracking.registry import make_tracker
 
@@ -44,7 +44,7 @@ def ending(tracker: Tracker) -> Iterator[None]:
     """End the tracked run with the status that the block deserves."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, PrunedError):
         with suppress(TrackingError):
             tracker.end("KILLED")
         raise
