@@ -68,6 +68,10 @@ bench: $(STAMP) ## The measurements, on a quiet machine, in 20 minutes (BENCH="t
 bench-train: $(STAMP) ## The same of the trainer, in 20 minutes (BENCH="baseline overhead")
 	$(PY) -m tests.bench.training $(BENCH)
 
+.PHONY: bench-trackers
+bench-trackers: $(STAMP) ## What MLflow, W&B and no tracker cost the same training
+	$(PY) -m tests.bench.trackers $(BENCH)
+
 .PHONY: bench-peers
 bench-peers: $(STAMP) $(PEERS:%=build/peers/%/.installed) ## The same against more servers
 	$(PY) -m tests.bench.serving peers

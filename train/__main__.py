@@ -9,6 +9,7 @@
     python -m train tune --config FILE --search FILE [key=value ...]
     python -m train retrain --config FILE [--wait [MINUTES]] [--force] [key=value ...]
     python -m train data diff RUN RUN
+    python -m train track replay --run DIR [tracking.key=value ...]
     python -m train demo [--serve]
     torchrun --nproc-per-node N -m train fit --config FILE [key=value ...]
 
@@ -181,6 +182,13 @@ def _parser() -> argparse.ArgumentParser:
     difference.add_argument("after", type=Path)
     difference.set_defaults(step=_diff)
 
+    track = steps.add_parser("track", help="look after what is recorded")
+    actions = track.add_subparsers(required=True, metavar="ACTION")
+    again = actions.add_parser("replay", help="send what the tracker's store has missed")
+    again.add_argument("--run", type=Path, required=True, help="run directory, or one of several")
+    again.add_argument("overrides", nargs="*", metavar="tracking.key=value")
+    again.set_defaults(step=_replay)
+
     demo = steps.add_parser("demo", help="all of it on phantoms, and one answer over HTTP")
     demo.add_argument("--directory", type=Path, default=Path("build"))
     demo.add_argument("--serve", action="store_true", help="leave the server up")
@@ -302,6 +310,13 @@ def _diff(options: argparse.Namespace, console: Console) -> int:
 
     changes = compare(read_files(options.before), read_files(options.after))
     print(changes)
+    return 0
+
+
+def _replay(options: argparse.Namespace, console: Console) -> int:
+    from train.tracking.replay import replay
+
+    replay(options.run, options.overrides, console)
     return 0
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -29,6 +30,20 @@ def write_atomically(file: Path, write: Callable[[BinaryIO], object]) -> None:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def keep(file: Path, place: Path) -> None:
+    """Give a file a second place where it stays as it is now.
+
+    A hard link where the file system has them, which takes no room: files that are replaced as a
+    whole, as all here are, do not change under it.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copyfile(file, place)
 
 
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

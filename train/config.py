@@ -5,13 +5,14 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import (
     BaseModel,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -68,11 +69,27 @@ class ReleaseConfig(Section):
 class TrackingConfig(Section):
     """Where runs are recorded."""
 
-    tracker: Literal["mlflow", "none"] = "mlflow"
+    tracker: str = Field(default="mlflow", description="mlflow, wandb or none")
     uri: str | None = Field(
         default=None, description="MLflow; else $MLFLOW_TRACKING_URI, else sqlite in mlflow.db"
     )
-    experiment: str = "sightline"
+    experiment: str = Field(default="sightline", description="experiment, or project, of the runs")
+
+    @field_validator("tracker")
+    @classmethod
+    def _known(cls, tracker: str) -> str:
+        # Imported here because it imports this.
+        from train.tracking.registry import TRACKERS
+
+        if tracker not in TRACKERS:
+            raise ValueError(f"accepted: {', '.join(TRACKERS)}")
+        return tracker
+
+
+class TrackedConfig(Section):
+    """What is kept with a recorded run, so that its store is found again."""
+
+    tracking: TrackingConfig
 
 
 class TrainConfig(Section):
@@ -191,6 +208,19 @@ def override_later(
                 f"a later step can change only {', '.join(LATER)}"
             )
     return changed
+
+
+def load_tracking(
+    file: Path, overrides: Iterable[str] = (), environment: Mapping[str, str] = os.environ
+) -> TrackingConfig:
+    """Where a run is recorded, from what was kept with it, the environment and `key=value`.
+
+    Raises:
+        ConfigError: a key is unknown, wrong, or not below `tracking`.
+    """
+    prefix = f"{ENVIRONMENT_PREFIX}TRACKING__"
+    ours = {name: value for name, value in environment.items() if name.startswith(prefix)}
+    return load_settings(TrackedConfig, file, overrides, ours, ENVIRONMENT_PREFIX).tracking
 
 
 def dump_config(config: TrainConfig) -> str:

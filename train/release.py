@@ -2,7 +2,6 @@
 
 import tempfile
 from pathlib import Path, PurePosixPath
-from typing import cast
 
 import mlflow
 from mlflow import MlflowClient
@@ -11,10 +10,11 @@ from mlflow.exceptions import MlflowException
 
 from model.bundle import MANIFEST, Bundle
 from model.errors import SightlineError
-from train.errors import ConfigError
+from train.errors import ConfigError, TrackingError
 from train.gate import Verdict, judge
 from train.run import Run
-from train.tracking.mlflow import MlflowTracker, talking_to, tracking_uri
+from train.tracking import Tracker
+from train.tracking.mlflow import connect, talking_to, tracking_uri
 from train.training import read_training
 from train.weights import RELEASING_RUN
 
@@ -35,28 +35,35 @@ def run_release(run: Run) -> Release:
 
     Raises:
         SightlineError: the bundle, the registry or the champion cannot be read; the alias stays.
+        TrackingError: the registry cannot be reached; nothing is registered.
     """
     bundle = Bundle.open(run.bundle_path)
     bundle.verify()
     config = run.config
-    read_training(run)
     if config.tracking.tracker != "mlflow":
         raise ConfigError(
             f"tracking.tracker is {config.tracking.tracker!r}; a release needs a registry: mlflow"
         )
     uri, alias = tracking_uri(config.tracking), config.release.alias
+    try:
+        client = connect(config.tracking)
+    except TrackingError as error:
+        raise TrackingError(
+            f"{error}\nA release needs the model registry; nothing was registered, and alias "
+            f"{alias} stays. What the other steps recorded waits in the run directory."
+        ) from error
+    read_training(run)
     with (
-        run.tracked() as tracking,
+        run.tracked() as tracker,
         talking_to(uri),
         tempfile.TemporaryDirectory() as scratch,
     ):
-        tracker = cast(MlflowTracker, tracking)
-        client = tracker.client
         current = _version_under(client, config.name, alias)
         champion = None if current is None else _download(current, uri, Path(scratch))
         verdict = judge(run, bundle, champion, None if current is None else str(current.version))
         _log_bundle(tracker, bundle)
-        made = _register(client, tracker.run_id, bundle, config.name)
+        # A version stands for what is there, not for what is on its way.
+        made = _register(client, tracker.sync(), bundle, config.name)
         version = str(made.version)
         tags = {
             "gate.verdict": verdict.word,
@@ -126,7 +133,7 @@ def _download(version: ModelVersion, uri: str, directory: Path) -> Bundle:
     return bundle
 
 
-def _log_bundle(tracker: MlflowTracker, bundle: Bundle) -> None:
+def _log_bundle(tracker: Tracker, bundle: Bundle) -> None:
     # Only what the bundle is: a server that ran on it may have left its cache there.
     for name in (*bundle.manifest.files, MANIFEST):
         folder = PurePosixPath(_artifact_path(bundle), name).parent

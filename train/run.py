@@ -33,7 +33,9 @@ from train.errors import ConfigError, PeerError, RunError
 from train.partition import check_samples
 from train.split import indices, read_split
 from train.tracking import Tracker, ending, make_tracker
+from train.tracking.journal import journals
 from train.tracking.none import NoTracker
+from train.tracking.registry import JOURNALS
 
 CACHE = "cache"
 CONFIG = "config.json"
@@ -148,6 +150,11 @@ class Run:
         return self.world.first_on_its_machine(load)
 
     @cached_property
+    def tracker(self) -> Tracker:
+        """Where the steps are recorded; that it can be used is looked at here."""
+        return make_tracker(self.config.tracking, self.path, self.console)
+
+    @cached_property
     def parts(self) -> list[Part]:
         """The split that fit has saved."""
         return read_split(self.path / SPLIT, self.data.samples, self.data.classes)
@@ -194,6 +201,15 @@ class Run:
             (self.path / name).unlink(missing_ok=True)
         if (self.bundle_path / MANIFEST).is_file():
             shutil.rmtree(self.bundle_path)
+        for journal in journals(self.path / JOURNALS):
+            if journal.complete:
+                journal.remove()
+            else:
+                # Not a result: what is only there yet goes where it belongs first.
+                self.console.say(
+                    f"an earlier run here is not recorded wholly; `python -m train track replay "
+                    f"--run {self.path}` sends what is missing"
+                )
         self.keep_config()
 
     def keep_config(self) -> None:
@@ -236,7 +252,7 @@ class Run:
             raise RunError(
                 f"tracking.tracker is {wanted!r}, but this run was begun with {earlier.tracker!r}"
             )
-        tracker = make_tracker(self.config.tracking, self.path, self.console)
+        tracker = self.tracker
         try:
             with ending(tracker):
                 if earlier is not None:
@@ -260,7 +276,7 @@ class Run:
         Then the second ends the tracked run in its place.
         """
         try:
-            yield NoTracker(self.config.tracking)
+            yield NoTracker()
         except PeerError as error:
             if self.world.rank == 1 and not self.world.main_has_ended(_MAIN_ENDS_S):
                 # Where the run directory or the store cannot be reached from here, it stays open.

@@ -37,7 +37,7 @@ from train.split import (
     write_split,
 )
 from train.state import Epoch, Saved, read_saved
-from train.tracking import Tracker, make_tracker
+from train.tracking import Tracker
 from train.weights import find_weights
 
 TRAINING = "training.json"
@@ -112,6 +112,10 @@ def run_fit(run: Run, watch: Watch | None = None) -> Training:
         tags |= {"weights": begun_with.source, "weights_sha256": begun_with.sha256}
     begin = {"params": params, "tags": tags}
     with run.tracked(begin if saved is None else None) as tracker:
+        # First, so that a training that fails has them too.
+        if world.main:
+            for name in (CONFIG, SPLIT, LEAKAGE, FILES):
+                tracker.log_files(run.path / name)
         train, val = indices(parts, "train"), indices(parts, "val")
         try:
             progress = _progress(run, tracker, watch)
@@ -173,7 +177,8 @@ def prepare(run: Run) -> tuple[torch.device, Classifier]:
     Precision.of(config.loop, device)
     check_weights(config.loop, classes)
     if run.world.main:
-        make_tracker(config.tracking, run.path, run.console)
+        # Made here, so that one that cannot be used is known before the data is read.
+        _ = run.tracker
     return device, network
 
 
@@ -192,9 +197,8 @@ def _record(run: Run, tracker: Tracker, training: Training) -> None:
         | _named("version", origin.versions)
     )
     # Of a search's trials only the best one's weights are worth their place.
-    weights_too = (BEST,) if run.study is None else ()
-    for name in (*weights_too, SPLIT, LEAKAGE, FILES, CONFIG):
-        tracker.log_files(run.path / name)
+    if run.study is None:
+        tracker.log_files(run.path / BEST)
 
 
 def _named(what: str, values: Mapping[str, object]) -> dict[str, str]:

@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from train.bundling import run_export
-from train.config import TrainConfig
+from train.config import TrackingConfig, TrainConfig
 from train.console import Console
 from train.evaluation import run_evaluate
 from train.run import Run
+from train.tracking.mlflow import connect
 from train.training import run_fit
 
 CLASSES = [
@@ -93,6 +94,14 @@ def shapes_tree(root: Path, output: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shapes(tmp_path_factory.mktemp("data") / "shapes")
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of MLflow without runs, to copy: to create one takes seconds."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    connect(TrackingConfig(uri=f"sqlite:///{file}"))
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Runs side by side: differences that are there are found, and those that are noise are not."""
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from train.comparison.schema import Comparison, Paired
 from train.predictions import Predictions, read_predictions, write_predictions
 
 from .conftest import shapes_tree
+from .seen import store_id_of
 
 KEYS = ["a", "b", "c"]
 
@@ -206,7 +206,7 @@ def test_runs_are_compared_in_the_terminal_on_a_page_and_as_json(
 def test_mlflow_runs_are_compared_as_their_directories_are(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ids = [json.loads((run / "tracking.json").read_text())["run_id"] for run in runs]
+    ids = [store_id_of(run) for run in runs]
     store = f"sqlite:///{runs[0].parent / 'mlflow.db'}"
     found = []
     for name, each in (("ids", [*ids, "--tracking_uri", store]), ("paths", list(map(str, runs)))):

@@ -91,7 +91,10 @@ def test_other_environment_variables_are_ignored(file: Path) -> None:
             "data.classes=[{key: a, name: A, descripton: x, severity: none}]",
             r"field data\.classes\.0\.description: Field required",
         ),
-        ("tracking.tracker=wandb2", r"tracking\.tracker is 'wandb2'.*'mlflow'"),
+        (
+            "tracking.tracker=wandb2",
+            r"tracking\.tracker is 'wandb2'.*accepted: mlflow, none, wandb",
+        ),
     ],
 )
 def test_a_wrong_override_names_key_value_and_what_is_allowed(

@@ -26,6 +26,8 @@ from train.release import run_release
 from train.run import Run
 from train.training import run_fit
 
+from .seen import in_mlflow
+
 
 @pytest.fixture
 def run(exported: Run, tmp_path: Path) -> Run:
@@ -223,14 +225,14 @@ def test_every_step_is_recorded_in_one_finished_run(exported: Run) -> None:
      (KeyboardInterrupt(), "KILLED")],
 )  # fmt: skip
 def test_a_step_that_breaks_leaves_no_run_running(
-    run: Run, error: BaseException, status: str
+    run: Run, error: BaseException, status: str, tmp_path: Path
 ) -> None:
     with pytest.raises(type(error)), run.tracked() as tracker:
         raise error
-    recorded = client(run).get_run(tracker.run_id)
-    assert recorded.info.status == status
+    seen = in_mlflow(str(run.config.tracking.uri), tracker.run_id, tmp_path)
+    assert seen.status == status
     if isinstance(error, SightlineError):
-        assert recorded.data.tags["error"] == "the loss is nan"
+        assert seen.tags["error"] == "the loss is nan"
 
 
 def test_a_run_whose_beginning_fails_is_not_left_running(run: Run) -> None:

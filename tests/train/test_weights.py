@@ -1,7 +1,6 @@
 """Weights to begin with: from files, from torchvision's cache, and from a real MLflow."""
 
 import io
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from train.errors import ConfigError, TrackingError
 from train.initialisation import Fit, initialise
 from train.recipe import ModelConfig
 from train.release import run_release
-from train.run import TRACKING, Run
+from train.run import Run
 from train.training import run_fit
 from train.weights import find_weights
 
@@ -201,7 +200,8 @@ def test_a_released_model_and_an_artefact_are_begun_with(exported: Run, tmp_path
     run_release(run)
     tracking = run.config.tracking
     client = MlflowClient(tracking.uri)
-    run_id = json.loads((exported.path / TRACKING).read_text())["run_id"]
+    run_id = client.get_model_version(exported.config.name, "1").run_id
+    assert run_id is not None
     client.log_artifact(run_id, str(exported.path / BEST), "weights")
     source = f"{client.get_run(run_id).info.artifact_uri}/weights"
     client.create_registered_model("by_hand")

@@ -44,6 +44,14 @@ class Tracker(Protocol):
         """Keep a file, or a directory with all that is in it, as artefacts."""
         ...
 
+    def sync(self) -> str:
+        """Wait until the store has everything, and return the id that the run has there.
+
+        Raises:
+            TrackingError: it cannot be reached.
+        """
+        ...
+
     def end(self, status: Status) -> None:
         """Close the run; called exactly once for each begin or resume, also where that failed."""
         ...

@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from train.config import TrackingConfig
 from train.tracking.base import Status
 
 
 class NoTracker:
     """Records nothing; the run directory has everything but the history across runs."""
 
-    def __init__(self, config: TrackingConfig) -> None:
-        self.run_id = ""
+    run_id = ""
 
     def begin(
         self,
@@ -34,6 +32,9 @@ class NoTracker:
 
     def log_files(self, path: Path, under: str | None = None) -> None:
         pass
+
+    def sync(self) -> str:
+        return self.run_id
 
     def end(self, status: Status) -> None:
         pass

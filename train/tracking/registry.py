@@ -1,17 +1,42 @@
-"""Trackers by name. A new one is one file with a `Tracker`, and one line here."""
+"""Trackers by name. A new one is one file, and one line here."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from train.config import TrackingConfig
+from train.config import TrackedConfig, TrackingConfig
 from train.console import Console
+from train.errors import TrackingError
 from train.tracking.base import Tracker
-from train.tracking.mlflow import MlflowTracker
+from train.tracking.buffered import BufferedTracker
 from train.tracking.none import NoTracker
+from train.tracking.store import Store
 
-TRACKERS: dict[str, Callable[[TrackingConfig], Tracker]] = {
-    "mlflow": MlflowTracker,
-    "none": NoTracker,
+JOURNALS = "tracking"
+
+
+# What a tracker's library needs is imported only where it is chosen.
+def _mlflow(config: TrackingConfig, directory: Path) -> Store:
+    from train.tracking.mlflow import MlflowStore
+
+    return MlflowStore(config)
+
+
+def _wandb(config: TrackingConfig, directory: Path) -> Store:
+    try:
+        from train.tracking.wandb import WandbStore
+    except ModuleNotFoundError as error:
+        raise TrackingError(
+            f"tracking.tracker is 'wandb', which is not installed ({error}); "
+            "`pip install 'sightline[wandb]'` brings it"
+        ) from error
+    return WandbStore(config, directory)
+
+
+#: Makes the store of a configuration and a run directory; None records nothing.
+TRACKERS: dict[str, Callable[[TrackingConfig, Path], Store] | None] = {
+    "mlflow": _mlflow,
+    "none": None,
+    "wandb": _wandb,
 }
 
 
@@ -24,6 +49,16 @@ def make_tracker(config: TrackingConfig, directory: Path, console: Console) -> T
         console: is told where the store is away.
 
     Raises:
-        TrackingError: its store cannot be used.
+        TrackingError: its store cannot be used. One that is only away can: its time comes.
     """
-    return TRACKERS[config.tracker](config)
+    store = make_store(config, directory)
+    if store is None:
+        return NoTracker()
+    settings = TrackedConfig(tracking=config).model_dump_json(indent=2)
+    return BufferedTracker(directory / JOURNALS, store, console.say, settings)
+
+
+def make_store(config: TrackingConfig, directory: Path) -> Store | None:
+    """Where a configuration has the runs of a directory recorded; None for nowhere."""
+    make = TRACKERS[config.tracker]
+    return None if make is None else make(config, directory)

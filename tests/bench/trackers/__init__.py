@@ -1,0 +1,1 @@
+"""What the trackers cost and what they keep, on the same run."""
