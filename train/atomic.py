@@ -25,6 +25,9 @@ def write_atomically(file: Path, write: Callable[[BinaryIO], object]) -> None:
             os.fsync(stream.fileno())
         partial.replace(file)
     except OSError as error:
+        if error.errno is None:
+            # A library's own: with a file name beside it, its text would not be shown.
+            raise OSError(f"{file}: {error}") from error
         if error.filename is None:
             error.filename = str(file)
         raise
