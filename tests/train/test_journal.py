@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from train.errors import RunError, TrackingError
+from train.errors import TrackingError
 from train.tracking.base import Status
 from train.tracking.buffered import BufferedTracker
 from train.tracking.journal import Begin, End, File, Journal, Metrics, Record, Sent, Tags, journals
@@ -47,6 +47,9 @@ class Shelf:
     def begin(self, run_id: str, begin: Begin, *, again: bool) -> str:
         self._take(begin.name)
         return "shelf-1"
+
+    def find(self, run_id: str) -> str | None:
+        return "shelf-1" if self.told else None
 
     def resume(self, store_id: str) -> None:
         self._take("resume")
@@ -151,9 +154,20 @@ def test_a_journal_is_complete_when_all_is_acknowledged(journal: Journal) -> Non
     assert journal.closed
 
 
-def test_a_journal_that_is_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"0123/journal\.jsonl is missing"):
-        Journal.find(tmp_path, "0123")
+def test_a_run_goes_on_where_its_journal_is_not(tmp_path: Path) -> None:
+    shelf, said = Shelf(), list[str]()
+    other = BufferedTracker(tmp_path / "other", shelf, said.append)
+    other.resume("0123")
+    # Its first process, on another machine, has not told of it yet.
+    with pytest.raises(TrackingError, match="does not have run 0123 yet"):
+        other.sync()
+    first = BufferedTracker(tmp_path / "first", shelf, said.append)
+    first.begin("run", {}, {})
+    other.log_metrics({"loss": 1.0}, 7)
+    assert other.sync() == "shelf-1"
+    other.end("FINISHED")
+    first.end("FINISHED")
+    assert shelf.told == ["run", "resume", 7, "FINISHED", "FINISHED"]
 
 
 def test_a_long_outage_is_told_in_order_once_and_piece_by_piece(tmp_path: Path) -> None:

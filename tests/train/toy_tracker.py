@@ -26,6 +26,9 @@ class ToyStore:
         self._write(run_id, parent=begin.parent, params=begin.params, tags=begin.tags)
         return run_id
 
+    def find(self, run_id: str) -> str | None:
+        return run_id if (self._home / f"{run_id}.jsonl").exists() else None
+
     def resume(self, store_id: str) -> None:
         self._write(store_id, status="RUNNING")
 

@@ -60,7 +60,7 @@ class BufferedTracker:
         return self.run_id
 
     def resume(self, run_id: str) -> None:
-        self._open(Journal.find(self._directory, run_id), Resume(time_ms=_now_ms()))
+        self._open(Journal.find(self._directory, run_id, self._settings), Resume(time_ms=_now_ms()))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         self._add(Metrics(values=dict(metrics), step=step, time_ms=_now_ms()))

@@ -18,7 +18,6 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from train.atomic import keep, write_text
-from train.errors import RunError
 from train.tracking.base import Status
 
 _JOURNAL = "journal.jsonl"
@@ -121,22 +120,16 @@ class Journal:
     @classmethod
     def create(cls, directory: Path, settings: str) -> "Journal":
         """A new run's journal, with the settings by which its store is found again."""
-        journal = cls(directory, uuid4().hex)
-        journal.path.mkdir(parents=True)
-        write_text(journal.path / _STORE, settings + "\n")
-        (journal.path / _JOURNAL).touch()
-        return journal
+        return cls.find(directory, uuid4().hex, settings)
 
     @classmethod
-    def find(cls, directory: Path, run_id: str) -> "Journal":
-        """The journal of a run that an earlier step has begun.
-
-        Raises:
-            RunError: it is gone.
-        """
+    def find(cls, directory: Path, run_id: str, settings: str) -> "Journal":
+        """The journal of a run that an earlier step has begun; empty if that was elsewhere."""
         journal = cls(directory, run_id)
-        if not (journal.path / _JOURNAL).is_file():
-            raise RunError(f"{journal.path / _JOURNAL} is missing; `python -m train fit` writes it")
+        file = journal.path / _JOURNAL
+        if not file.is_file():
+            write_text(journal.path / _STORE, settings + "\n")
+            file.touch()
         return journal
 
     @property
@@ -208,7 +201,7 @@ class Journal:
     def began_ms(self) -> int:
         """When the run began."""
         first = next(self.read(0), None)
-        return first.record.time_ms if first and isinstance(first.record, Begin) else 0
+        return first.record.time_ms if first and isinstance(first.record, Begin | Resume) else 0
 
     @property
     def last_ms(self) -> int:

@@ -179,6 +179,10 @@ class MlflowStore:
                 self._client.log_batch(store_id, params=some)
         return store_id
 
+    def find(self, run_id: str) -> str | None:
+        with talking_to(self._uri):
+            return self._find(run_id)
+
     def resume(self, store_id: str) -> None:
         with talking_to(self._uri):
             self._client.update_run(store_id, status="RUNNING")

@@ -178,7 +178,12 @@ class Sender:
                 # Without the run there is nothing that the rest could go to.
                 raise TrackingError(str(error)) from error
         if store_id is None:
-            raise TrackingError(f"{self._journal.path} does not say how its run began")
+            store_id = store.find(self._journal.run_id)
+        if store_id is None:
+            raise StoreAwayError(
+                f"{store.address} does not have run {self._journal.run_id} yet, which was begun "
+                f"elsewhere than in {self._journal.path}"
+            )
         if isinstance(first, Metrics):
             figures = [record for record in records if isinstance(record, Metrics)]
             store.log(store_id, figures, again=again)

@@ -47,6 +47,10 @@ class Store(Protocol):
         """
         ...
 
+    def find(self, run_id: str) -> str | None:
+        """The id that one of our runs has here, begun by a process whose journal is elsewhere."""
+        ...
+
     def resume(self, store_id: str) -> None:
         """A later step goes on with a run, mostly in another process than began it."""
         ...

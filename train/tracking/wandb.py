@@ -63,6 +63,9 @@ class WandbStore:
             _configure(run, begin.params | _labelled(begin.tags))
         return run_id
 
+    def find(self, run_id: str) -> str | None:
+        return run_id
+
     def resume(self, store_id: str) -> None:
         with self._talking():
             self._opened(store_id)
