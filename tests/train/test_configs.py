@@ -12,12 +12,16 @@ import pytest
 
 from train.__main__ import main
 from train.config import load_config
+from train.search.config import load_search
+from train.search.space import check_search
 
 from .conftest import picture
 
-EXAMPLES = sorted(
+FILES = sorted(
     file.name for file in resources.files("train").joinpath("configs").iterdir() if file.is_file()
 )
+SEARCHES = [name for name in FILES if name.startswith("search")]
+EXAMPLES = [name for name in FILES if name not in SEARCHES]
 SMALL = [
     "model={architecture: baseline, options: {depth: 2, width: 8}}",
     "data.decode={width_px: 32, height_px: 32}",
@@ -36,8 +40,16 @@ def test_every_example_is_a_configuration(name: str) -> None:
     assert config.name == name.removesuffix(".yaml")
 
 
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_example_of_a_search_goes_with_the_phantoms(name: str) -> None:
+    check_search(
+        load_search(example(name), [], {}), load_config(example("phantom.yaml"), [], {}), 3
+    )
+
+
 def test_the_examples_are_those_that_are_documented() -> None:
     assert EXAMPLES == ["chest-xray.yaml", "ham10000.yaml", "phantom.yaml"]
+    assert SEARCHES == ["search-grid.yaml", "search.yaml"]
 
 
 def save(file: Path, label: str, rng: np.random.Generator) -> None:

@@ -459,10 +459,10 @@ def test_fit_records_the_url_without_what_opens_it(
     tree = shapes_tree(shapes, tmp_path / "run")
     tree["loop"]["epochs"] = 1
     file = tmp_path / "config.yaml"
-    with web_server(shapes, user="reader:hidden") as url:
-        opened = url.replace("//", "//reader:hidden@")
+    with web_server(shapes, user="reader:open-sesame") as url:
+        opened = url.replace("//", "//reader:open-sesame@")
         tree["data"] |= {"root": opened, "cache": str(tmp_path / "cache")}
-        tree["data"]["table"] = f"{opened}/labels.csv?X-Amz-Signature=hidden"
+        tree["data"]["table"] = f"{opened}/labels.csv?X-Amz-Signature=open-sesame"
         file.write_text(yaml.safe_dump(tree))
         assert main(["fit", "--config", str(file)]) == 0
         written = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -477,7 +477,7 @@ def test_fit_records_the_url_without_what_opens_it(
     shutil.rmtree(tmp_path / "cache")
     file.unlink()
     for each in tmp_path.rglob("*"):
-        assert not each.is_file() or b"hidden" not in each.read_bytes()
+        assert not each.is_file() or b"open-sesame" not in each.read_bytes()
 
 
 def test_a_secret_among_the_options_is_refused_unread(
