@@ -5,6 +5,8 @@ VENV           ?= .venv
 PY             := $(VENV)/bin/python
 STAMP          := $(VENV)/.installed
 PYTEST_ARGS    ?=
+# More of them only wait for each other: most tests are processes of their own.
+JOBS           ?= 2
 BENCH          ?=
 PEERS          := $(basename $(notdir $(wildcard tests/bench/peers/*.txt)))
 UPGRADE        ?=
@@ -56,8 +58,8 @@ serve: $(STAMP) ## The demo, with the server left up until interrupted
 	$(PY) -m train demo --serve
 
 .PHONY: test
-test: $(STAMP) ## Every test that needs neither a cluster nor a quiet machine (PYTEST_ARGS=...)
-	$(PY) -m pytest -m "not cluster and not bench" $(PYTEST_ARGS)
+test: $(STAMP) ## Every test that needs neither a cluster nor a quiet machine (JOBS=1 PYTEST_ARGS=...)
+	$(PY) -m pytest -m "not cluster and not bench" --numprocesses $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: $(STAMP) ## The measurements, on a quiet machine, in 20 minutes (BENCH="throughput faults")

@@ -54,7 +54,8 @@ def write_config(shapes: Path, directory: Path, *, drawn: bool = True) -> Path:
     if not weights.exists():
         save_checkpoint(weights, {"model": build("plain", 3, options).state_dict()})
     tree["model"] = {"architecture": "plain", "options": options, "weights": str(weights)}
-    tree["loop"] |= {"epochs": 2, "checkpoint_minutes": 0.0}
+    # Some steps pass before torchrun has told its processes of a signal.
+    tree["loop"] |= {"epochs": 4 if drawn else 2, "checkpoint_minutes": 0.0}
     # All that has to come out right when it is shared: 12 batches are 6 steps an epoch.
     tree["loop"] |= {"accumulate": 2, "freeze_epochs": 1, "ema_decay": 0.9}
     tree["loop"] |= {"class_weights": {"plain": 1, "disc": 2, "bars": 5}}
