@@ -5,7 +5,7 @@ VENV           ?= .venv
 PY             := $(VENV)/bin/python
 STAMP          := $(VENV)/.installed
 PYTEST_ARGS    ?=
-# More of them only wait for each other: most tests are processes of their own.
+# Test processes side by side. On two cores, more of them would only be in each other's way.
 JOBS           ?= 2
 BENCH          ?=
 PEERS          := $(basename $(notdir $(wildcard tests/bench/peers/*.txt)))
