@@ -25,7 +25,8 @@ def dataset(pixels: npt.NDArray[Any], **elements: Any) -> Dataset:
     made.SOPClassUID = DigitalXRayImageStorageForPresentation
     made.SOPInstanceUID = generate_uid()
     made.PatientName = SECRET
-    made.PatientID = "4711"
+    # Not to be found by chance in an ID or a hash.
+    made.PatientID = "PX47"
     made.Modality = "DX"
     made.Rows, made.Columns = pixels.shape[:2]
     made.SamplesPerPixel = 3 if pixels.ndim == 3 else 1

@@ -493,7 +493,7 @@ def test_nothing_of_the_patient_is_warned_of_logged_or_said(
     made.PatientBirthDate = "19700101"
     data = written(made)
     # Values that pydicom would complain of, quoting them.
-    data = data.replace(b"19700101", b"JANE?DOE").replace(b"4711", b"\xff\xfeDO")
+    data = data.replace(b"19700101", b"JANE?DOE").replace(b"PX47", b"\xff\xfeDO")
     with caplog.at_level(logging.DEBUG):
         decode(data, RULE)
         with pytest.raises(ImageError) as caught:

@@ -202,7 +202,7 @@ def test_another_number_of_processes_goes_on_and_says_what_that_means(
     shutil.copytree(interrupted[0].parent, directory)
     assert main(["fit", "--config", str(write_config(shapes, directory))]) == 0
     assert "2 process(es) had begun it and 1 go on" in capsys.readouterr().err
-    assert len(load_checkpoint(directory / "run" / LAST)["at"]["history"]) == 2
+    assert len(load_checkpoint(directory / "run" / LAST)["at"]["history"]) == 4
 
 
 @pytest.mark.parametrize(
