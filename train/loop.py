@@ -173,7 +173,7 @@ def _train_epoch(
     at, world, started = step.state.at, step.state.world, time.monotonic()
     step.module.train()
     freeze_backbone(step.state.network, at.epoch <= step.loop.freeze_epochs)
-    step = replace(step, module=replica.prepared(batches.example()))
+    step = replace(step, module=replica.prepared(batches.example))
     if at.order is None:
         at.order = batches.draw_order()
     while at.step < batches.steps:

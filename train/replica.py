@@ -56,18 +56,18 @@ class Replica:
         self._learning: list[bool] = []
         self._outer = module
 
-    def prepared(self, example: Tensor) -> nn.Module:
+    def prepared(self, example: Callable[[], Tensor]) -> nn.Module:
         """What a step calls while the same parameters learn; asked for whenever they may change.
 
         Args:
-            example: a batch, float [B, 3, H, W].
+            example: makes a batch, float [B, 3, H, W], where one is needed.
         """
         learning = [parameter.requires_grad for parameter in self._module.parameters()]
         if not self._alone and learning != self._learning:
             self._learning = learning
             ids = [self._device.index] if self._device.type == "cuda" else None
             self._outer = DistributedDataParallel(self._module, device_ids=ids)
-            self._settle(example)
+            self._settle(example())
         return self._outer
 
     def _settle(self, example: Tensor) -> None:

@@ -79,9 +79,10 @@ def run_fit(run: Run, watch: Watch | None = None) -> Training:
     _check_same_data(data, world)
     split = world.made_by_main(lambda: _split(run, data))
     parts = split.parts
-    batches_per_epoch(parts.count("train"), config.loop, world.launch)
-    train = data.labels[indices(parts, "train")]
-    weights = class_weights(config.loop, class_counts(train, data.classes), data.classes)
+    train, val = indices(parts, "train"), indices(parts, "val")
+    batches_per_epoch(len(train), config.loop, world.launch)
+    counts = class_counts(data.labels[train], data.classes)
+    weights = class_weights(config.loop, counts, data.classes)
     identity = _identity(config, data, parts)
     saved = world.made_by_main(lambda: _interrupted(run, identity))
     if world.main and saved is None:
@@ -93,6 +94,8 @@ def run_fit(run: Run, watch: Watch | None = None) -> Training:
         run.write(LEAKAGE, split.leakage)
         if split.folds is not None:
             write_folds(run.path / FOLDS, data.samples, data.classes, split.folds)
+    elif world.main:
+        run.keep_config()
     machine = describe_machine(device, world)
     console.say(f"{_describe(data, parts)}\ndevice: {summary(machine)}")
     if weights is not None:
@@ -101,8 +104,6 @@ def run_fit(run: Run, watch: Watch | None = None) -> Training:
         console.say(_going_on(saved, world))
     elif begun_with is not None:
         console.say(begun_with.describe())
-    if world.main and saved is not None:
-        run.keep_config()
     if not world.main:
         # For dropout: all have the same network by now, and each has other images.
         seed_everything(seed_of_rank(config.seed, world.rank))
@@ -116,7 +117,6 @@ def run_fit(run: Run, watch: Watch | None = None) -> Training:
         if world.main:
             for name in (CONFIG, SPLIT, LEAKAGE, FILES):
                 tracker.log_files(run.path / name)
-        train, val = indices(parts, "train"), indices(parts, "val")
         try:
             progress = _progress(run, tracker, watch)
             history = fit(
@@ -271,7 +271,7 @@ def _check_same_data(data: Dataset, world: World) -> None:
 
 def _interrupted(run: Run, identity: str) -> Saved | None:
     """The state of an unfinished training of this identity, if the run directory has one."""
-    if run.config.loop.resume == "never" or (run.path / TRAINING).exists():
+    if not _unfinished(run):
         return None
     try:
         saved = read_saved(run.path / LAST)
