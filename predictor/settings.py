@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from model.cpus import usable_cpus
 from model.image import DEFAULT_LIMITS, ImageLimits
-from predictor.cpus import usable_cpus
 from predictor.engine import ENGINES
 from predictor.engine.race import ExpectedLoad
 from predictor.errors import StartError

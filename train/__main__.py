@@ -29,6 +29,7 @@ from textwrap import indent
 from pydantic import ValidationError
 
 from model.bundle import validation_message
+from model.cpus import usable_cpus
 from model.errors import SightlineError
 from train.console import Console
 from train.errors import PeerError
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # for each other; with one other busy process on the machine, an epoch took 10 to 60 s so, and
     # 3 s like this.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Its own default is a thread per core of the node, whatever the container's quota.
+    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cpus()))
     keep_freed_memory()
     options = _parser().parse_args(arguments)
     launch = ALONE

@@ -107,7 +107,7 @@ class DataConfig(Section):
     max_skipped: float = Field(
         default=0.01, gt=0.0, lt=1.0, description="largest share of images that may be skipped"
     )
-    threads: int = Field(default=0, ge=0, description="decoding threads; 0: one per core")
+    threads: int = Field(default=0, ge=0, description="decoding threads; 0: one per usable CPU")
 
     @property
     def address(self) -> str:

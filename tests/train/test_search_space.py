@@ -158,7 +158,7 @@ def test_an_interrupted_search_draws_what_it_would_have_drawn(tmp_path: Path) ->
 def test_trials_share_out_gpus_or_else_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(6))
+    monkeypatch.setattr("train.search.slots.usable_cpus", lambda: 6)
     # There is no GPU here: only how many there are, and what names they have, is made up.
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from model.cpus import usable_cpus
 from model.manifest import ClassInfo
 from train.data.cache import DecodedCache, Progress
 from train.data.classes import load_classes
@@ -153,4 +153,4 @@ def _hash_files(config: DataConfig, root: Path, files: Sequence[str]) -> list[st
 
 
 def _threads(config: DataConfig) -> int:
-    return config.threads or len(os.sched_getaffinity(0))
+    return config.threads or usable_cpus()

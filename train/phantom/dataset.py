@@ -3,7 +3,6 @@
 import csv
 import json
 import multiprocessing
-import os
 import secrets
 import shutil
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from model.cpus import usable_cpus
 from train.phantom.config import CLASSES, Balance, PhantomConfig
 from train.phantom.patient import Patient, Record, plan_patients, write_patient
 
@@ -167,7 +167,7 @@ def _draw(
 ) -> Iterator[list[Record]]:
     """The records of every patient, in order."""
     draw = partial(write_patient, directory, config=config)
-    processes = min(config.processes or len(os.sched_getaffinity(0)), len(patients))
+    processes = min(config.processes or usable_cpus(), len(patients))
     if processes == 1 or (config.processes is None and len(patients) < _MIN_PATIENTS_PER_POOL):
         yield from map(draw, patients)
         return

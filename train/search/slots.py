@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from model.cpus import usable_cpus
 from train.search.config import SearchConfig
 
 # TPE learns from trials that have ended; with many at once it draws nearly at random.
@@ -33,7 +34,7 @@ def make_slots(search: SearchConfig, device: str, trials: int) -> list[Slot]:
         trials: that are left; more places are not needed.
     """
     gpus = [] if device == "cpu" else visible_gpus()
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cpus()
     wanted = (len(gpus) or min(cores, _MOST_ON_CPU)) if search.jobs == "auto" else search.jobs
     count = max(1, min(wanted, trials))
     # Each would otherwise start a thread per core, and all of them wait for each other.

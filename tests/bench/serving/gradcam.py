@@ -45,8 +45,8 @@ def main() -> None:
 
     from model.architectures import build
     from model.bundle import Bundle
+    from model.cpus import usable_cpus
     from model.explain import normalise
-    from predictor.cpus import usable_cpus
     from predictor.engine import ENGINES
 
     architecture, path, rounds = sys.argv[1:]

@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image
 
 from model.bundle import Bundle
+from model.cpus import usable_cpus
 from model.image import decode
 from model.manifest import Precision
-from predictor.cpus import usable_cpus
 from predictor.engine import ENGINES
 from predictor.engine.base import Engine, EngineOutput
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from predictor.cpus import usable_cpus
+from model.cpus import usable_cpus
 
 MANY = set(range(64))
 
