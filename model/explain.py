@@ -77,8 +77,11 @@ class ExplainedClassifier(nn.Module):
 
 def normalise(image: Tensor) -> Tensor:
     """uint8 [B, H, W, 3] -> the network's float input [B, 3, H, W], as inside the graph."""
-    mean, std = (each.to(image.device) for each in _statistics())
-    return (image.permute(0, 3, 1, 2).float() - mean) / std
+    count, height_px, width_px, _ = image.shape
+    # Whole rows at a time: torch is four times slower where only three values are repeated.
+    mean, std = (each.flatten().repeat(width_px).to(image.device) for each in _statistics())
+    rows = image.contiguous().to(torch.float32, copy=True).view(count, height_px, -1)
+    return rows.sub_(mean).div_(std).view(image.shape).permute(0, 3, 1, 2)
 
 
 def _statistics() -> tuple[Tensor, Tensor]:

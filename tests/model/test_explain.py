@@ -32,7 +32,7 @@ def pixels(count: int) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     coarse = torch.rand(count, 3, 6, 6, generator=generator)
     image = F.interpolate(coarse, size=(96, 96), mode="bicubic").clamp(0, 1) * 255
-    return image.permute(0, 2, 3, 1).to(torch.uint8)
+    return image.permute(0, 2, 3, 1).to(torch.uint8).contiguous()
 
 
 def by_autograd(net: Classifier, image: Tensor) -> Tensor:
