@@ -45,7 +45,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/uv || { \
 	  $(PYTHON) -m venv --clear $(VENV) && \
 	  $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv; }
-	$(VENV)/bin/uv pip install --python $(PY) --constraint constraints.txt \
+	$(VENV)/bin/uv pip install --compile-bytecode --python $(PY) --constraint constraints.txt \
 	  --build-constraints constraints.txt --editable '.[dev]'
 	@touch $@
 
