@@ -1,13 +1,17 @@
 """The benchmark itself, so that it does not rot: the figures of these runs mean nothing."""
 
 import asyncio
+import itertools
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.bench.serving.__main__ import main
-from tests.bench.serving.connection import HOST
+from tests.bench.serving.connection import HOST, Connection
 from tests.bench.serving.goals import LOST, goals
 from tests.bench.serving.load import Load, apply
 from tests.bench.serving.requests import post
@@ -67,17 +71,33 @@ def test_an_unknown_section_is_an_error_that_lists_the_others(
 
 
 async def test_a_closed_loop_counts_what_was_answered_with_200() -> None:
-    async with await _serve([SERVED, REFUSED]) as server:
-        load = Load(_port(server), (REQUEST,), clients=2, warm_up_s=0.0, window_s=0.3)
+    async with _serving([SERVED, REFUSED]) as server:
+        load = Load(server.port, (REQUEST,), clients=2, warm_up_s=0.0, window_s=0.3)
         outcome = await asyncio.to_thread(apply, load)
     assert outcome.requests_per_second > 0
     assert outcome.errors > 0
     assert len(outcome.latencies_s) > 0
 
 
+@pytest.mark.parametrize(
+    ("header", "connections"),
+    [(b"content-length: 2", 1), (b"content-length: 2\r\nconnection: close", 3)],
+)
+async def test_a_connection_is_kept_unless_the_server_closes_it(
+    header: bytes, connections: int
+) -> None:
+    reply = SERVED.replace(b"content-length: 2", header)
+    async with _serving([reply]) as server:
+        connection = Connection(server.port)
+        for _ in range(3):
+            assert (await connection.ask(REQUEST)).body == b"ok"
+        connection.close()
+    assert server.connections == connections
+
+
 async def test_an_open_loop_blames_a_pause_on_all_who_came_meanwhile() -> None:
-    async with await _serve([SERVED], pause_s=0.05) as server:
-        load = Load(_port(server), (REQUEST,), rate=100.0, warm_up_s=0.0, window_s=0.3)
+    async with _serving([SERVED], pause_s=0.05) as server:
+        load = Load(server.port, (REQUEST,), rate=100.0, warm_up_s=0.0, window_s=0.3)
         outcome = await asyncio.to_thread(apply, load)
     assert outcome.errors == 0
     # One comes every 0.01 s and takes 0.05 s: the last of thirty waits for more than a second.
@@ -105,22 +125,31 @@ def test_a_goal_knows_which_side_is_better(key: str, good: float, bad: float) ->
     assert not goal.met(bad)
 
 
-async def _serve(replies: list[bytes], pause_s: float = 0.0) -> asyncio.Server:
+@dataclass
+class _Server:
+    port: int = 0
+    connections: int = 0
+
+
+@asynccontextmanager
+async def _serving(replies: list[bytes], pause_s: float = 0.0) -> AsyncIterator[_Server]:
     """Answers with each reply in turn, one request at a time."""
-    turn = asyncio.Lock()
-    count = 0
+    found, turn, counter = _Server(), asyncio.Lock(), itertools.count()
+    handlers: set[asyncio.Task[None]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal count
-        while await reader.read(len(REQUEST)):
-            async with turn:
-                await asyncio.sleep(pause_s)
-                writer.write(replies[count % len(replies)])
-                count += 1
+        found.connections += 1
+        with suppress(ConnectionError):
+            while await reader.read(len(REQUEST)):
+                async with turn:
+                    await asyncio.sleep(pause_s)
+                    writer.write(replies[next(counter) % len(replies)])
         writer.close()
 
-    return await asyncio.start_server(answer, HOST, 0)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.add(asyncio.create_task(answer(reader, writer)))
 
-
-def _port(server: asyncio.Server) -> int:
-    return int(server.sockets[0].getsockname()[1])
+    async with await asyncio.start_server(accept, HOST, 0) as server:
+        found.port = int(server.sockets[0].getsockname()[1])
+        yield found
+        await asyncio.gather(*handlers)

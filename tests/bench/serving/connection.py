@@ -32,6 +32,7 @@ class Connection(asyncio.Protocol):
         self._reply: asyncio.Future[Reply] | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
+        self._kept_alive = False
 
     async def ask(self, request: bytes, timeout_s: float = PATIENCE_S) -> Reply:
         """Send a whole request and wait for the whole answer."""
@@ -64,7 +65,7 @@ class Connection(asyncio.Protocol):
         self._reply = asyncio.get_running_loop().create_future()
         self.send(request)
         reply = await self._reply
-        if not self._parser.should_keep_alive():
+        if not self._kept_alive:
             self.close()
         return reply
 
@@ -85,5 +86,7 @@ class Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
+        # Once the parser has gone on to the next answer, it says no of every one.
+        self._kept_alive = self._parser.should_keep_alive()
         if self._reply is not None and not self._reply.done():
             self._reply.set_result(Reply(self._parser.get_status_code(), b"".join(self._body)))
