@@ -19,7 +19,7 @@ from predictor.errors import (
 from predictor.query import is_number
 
 # Of a body without Content-Length, which cannot be refused before its bytes are here.
-UNDECLARED_BYTES = 16 * 1024 * 1024
+UNDECLARED_BYTES = 12 * 1024 * 1024
 
 T = TypeVar("T")
 

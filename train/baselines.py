@@ -24,7 +24,10 @@ FIGURES = "baselines.json"
 
 
 class Baseline(BaseModel):
-    """What one network has reached, on the test split unless the name says otherwise."""
+    """What one network has reached, on the test split unless the name says otherwise.
+
+    The interval of its macro-F1 is absent where the split is too small for one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,6 +37,8 @@ class Baseline(BaseModel):
     parameters: int
     val_macro_f1: float
     macro_f1: float
+    macro_f1_low: float | None
+    macro_f1_high: float | None
     accuracy: float
     epochs: int
     seconds: float
@@ -142,12 +147,18 @@ def describe(baselines: Iterable[Baseline]) -> str:
         "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [
-        f"| {b.architecture} | {b.weights} | {b.macro_f1:.3f} | {b.accuracy:.3f} "
+        f"| {b.architecture} | {b.weights} | {_macro_f1(b)} | {b.accuracy:.3f} "
         f"| {b.val_macro_f1:.3f} | {b.parameters:,} | {b.epochs} | {b.seconds:.0f} "
         f"| {b.images_per_second:.0f} |"
         for b in baselines
     ]
     return "\n".join(lines)
+
+
+def _macro_f1(baseline: Baseline) -> str:
+    low, high = baseline.macro_f1_low, baseline.macro_f1_high
+    interval = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+    return f"{baseline.macro_f1:.3f}{interval}"
 
 
 def _config_of(wanted: Wanted, config: TrainConfig) -> TrainConfig:
@@ -191,6 +202,7 @@ def _train(run: Run) -> Baseline:
     run.console.say(f"\n== {model.architecture} from {model.weights}")
     training = run_fit(run)
     evaluation = run_evaluate(run)
+    interval = evaluation.assessment.overall.macro_f1
     seconds = sum(epoch.seconds for epoch in training.history)
     loop = run.config.loop
     trained = batches_per_epoch(len(run.indices("train")), loop) * loop.batch_size
@@ -201,6 +213,8 @@ def _train(run: Run) -> Baseline:
         parameters=sum(parameter.numel() for parameter in run.network().parameters()),
         val_macro_f1=training.best_val_macro_f1,
         macro_f1=evaluation.metrics.macro_f1,
+        macro_f1_low=interval.low,
+        macro_f1_high=interval.high,
         accuracy=evaluation.metrics.accuracy,
         epochs=len(training.history),
         seconds=seconds,
