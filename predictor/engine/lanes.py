@@ -6,10 +6,14 @@ without.
 """
 
 import logging
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 
 from model.bundle import Bundle
-from predictor.engine.base import Engine, EngineKind
+from predictor.engine.base import Batch, Engine, EngineKind
 from predictor.engine.selftest import self_test
 
 LOGGER = logging.getLogger("sightline.engine")
@@ -52,7 +56,21 @@ def open_lane(
         tolerance = bundle.manifest.tolerance[engine.precision]
         reason = self_test(lane, bundle.reference(), tolerance, max_batch_size).reason
         if reason is None:
+            _run_together(lane, bundle.reference().image, threads, max_batch_size)
             return lane
         lane.close()
     LOGGER.warning("no lanes", extra={"data": {"reason": reason}})
     return None
+
+
+def _run_together(lane: Engine, images: Batch, count: int, size: int) -> None:
+    """Run full batches side by side: the memory for as many is taken now, and not under load."""
+    batch = np.resize(images, (size, *images.shape[1:]))
+    ready = threading.Barrier(count)
+
+    def run(_: int) -> None:
+        ready.wait()
+        lane.run(batch, want_cam=True)
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(run, range(count)))

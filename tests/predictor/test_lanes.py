@@ -1,3 +1,5 @@
+import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,7 +8,7 @@ import pytest
 
 from model.bundle import Bundle
 from predictor.engine import ENGINES
-from predictor.engine.base import Engine
+from predictor.engine.base import Batch, Engine, EngineOutput
 from predictor.engine.lanes import open_lane
 from tests.predictor.bundles import altered, bend_weights
 
@@ -23,6 +25,22 @@ def test_a_lane_answers_as_the_engine_does(bundle: Bundle) -> None:
     images = bundle.reference().image
     one, other = (each.run(images, want_cam=False).probabilities for each in (engine, lane))
     assert np.allclose(one, other, atol=1e-5)
+
+
+def test_as_many_full_batches_as_there_are_cpus_are_run_at_once_before_the_first_request(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = opened(bundle)
+    run, seen = type(engine).run, Counter[tuple[int, int]]()
+
+    def counted(self: Engine, images: Batch, *, want_cam: bool) -> EngineOutput:
+        seen[threading.get_ident(), len(images)] += 1
+        return run(self, images, want_cam=want_cam)
+
+    monkeypatch.setattr(type(engine), "run", counted)
+    # More than there are reference images.
+    assert open_lane(engine, bundle, ENGINES, 2, 33) is not None
+    assert [count for (_, size), count in seen.items() if size == 33] == [1, 1]
 
 
 @pytest.mark.parametrize(
