@@ -14,10 +14,12 @@
     torchrun --nproc-per-node N -m train fit --config FILE [key=value ...]
 
 Exit codes: 0 done or nothing to do, 1 unexpected failure or that of another process, 2 an error
-that is yours to mend, 3 refused by the gate, 143 ended by SIGTERM.
+that is yours to mend, 3 refused by the gate, 75 what it depends on is away and the same command may
+succeed later, 143 ended by SIGTERM with the state saved.
 """
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -32,14 +34,29 @@ from model.bundle import validation_message
 from model.cpus import usable_cpus
 from model.errors import SightlineError
 from train.console import Console
-from train.errors import PeerError
+from train.errors import PassingError, PeerError
 from train.launch import ALONE, Launch
 from train.memory import keep_freed_memory
 
 EXIT_FAILURE = 1
 EXIT_ERROR = 2
 EXIT_REFUSED = 3
+# As `sysexits.h` has it: who runs it again later may succeed.
+EXIT_AWAY = 75
 EXIT_TERMINATED = 143
+
+# Of a network file system or a connection; a full disk or a missing permission stays as it is.
+_PASSING = (
+    errno.EIO,
+    errno.ESTALE,
+    errno.EREMOTEIO,
+    errno.ETIMEDOUT,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EHOSTDOWN,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,14 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILURE
     except SightlineError as error:
         print(f"{launch.prefix}error: {error}", file=sys.stderr)
-        return EXIT_ERROR
+        return EXIT_AWAY if isinstance(error, PassingError) else EXIT_ERROR
     except ValidationError as error:
         print(f"{launch.prefix}error: {validation_message(error)}", file=sys.stderr)
         return EXIT_ERROR
     except OSError as error:
         # A folder that cannot be written, a full disk: the system's words name path and reason.
         print(f"{launch.prefix}error: {error}", file=sys.stderr)
-        return EXIT_ERROR
+        return EXIT_AWAY if error.errno in _PASSING else EXIT_ERROR
     except KeyboardInterrupt:
         print(f"{launch.prefix}interrupted", file=sys.stderr)
         return 130

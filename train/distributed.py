@@ -16,7 +16,7 @@ from torch import nn
 from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from train.errors import ConfigError, PeerError
+from train.errors import PassingError, PeerError
 from train.launch import Launch
 
 T = TypeVar("T")
@@ -220,7 +220,7 @@ def joined(launch: Launch, device: torch.device) -> Iterator[World]:
         device: that it computes on: gradients go over NCCL between GPUs, over gloo between CPUs.
 
     Raises:
-        ConfigError: the processes do not find each other.
+        PassingError: the processes do not find each other.
         PeerError: another process has failed.
     """
     if launch.alone:
@@ -257,7 +257,7 @@ def _meet(launch: Launch, device: torch.device) -> Store:
         )
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        raise ConfigError(
+        raise PassingError(
             f"the {launch.size} processes do not find each other at {where} (MASTER_ADDR and "
             f"MASTER_PORT, as torchrun sets them): {error}"
         ) from error

@@ -11,6 +11,14 @@ class DataError(SightlineError):
     """The data set cannot be trained on; names the files, classes or groups concerned."""
 
 
+class PassingError(SightlineError):
+    """What failed lies outside and may pass: the same command can succeed later."""
+
+
+class SourceAwayError(DataError, PassingError):
+    """The images cannot be read now, though nothing says that they are not there."""
+
+
 class RunError(SightlineError):
     """A run directory lacks what a step needs; says which step writes it."""
 
@@ -19,12 +27,16 @@ class TrackingError(SightlineError):
     """The tracker's store or registry cannot be used; names its address."""
 
 
-class LeaseError(SightlineError):
+class LeaseError(PassingError):
     """A retraining was away from the registry for so long that another may have begun."""
 
 
 class SearchError(SightlineError):
     """A study cannot be used, or its trials all fail; says why."""
+
+
+class StudyAwayError(SearchError, PassingError):
+    """The study's database cannot be reached now."""
 
 
 class TrainingError(SightlineError):

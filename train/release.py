@@ -48,7 +48,7 @@ def run_release(run: Run) -> Release:
     try:
         client = connect(config.tracking)
     except TrackingError as error:
-        raise TrackingError(
+        raise type(error)(
             f"{error}\nA release needs the model registry; nothing was registered, and alias "
             f"{alias} stays. What the other steps recorded waits in the run directory."
         ) from error

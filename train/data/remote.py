@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from train.data.mirror import Entry, Mirror, Progress
 from train.data.sample import listed
 from train.data.store import Store
-from train.errors import DataError
+from train.errors import DataError, SourceAwayError
 
 _PARALLEL = 16
 # Larger files are fetched in blocks, and a fetch that was broken off goes on after the last one.
@@ -151,8 +151,8 @@ class RemoteFolder:
         if changed:
             raise self._changed(changed)
 
-    def _changed(self, names: list[str]) -> DataError:
-        return DataError(
+    def _changed(self, names: list[str]) -> SourceAwayError:
+        return SourceAwayError(
             f"{self._store.told}: {len(names)} files have changed while they were fetched:"
             f"{listed(names)}\nrun the same command again when nobody writes there"
         )

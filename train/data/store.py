@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from train.address import scrubbed, without_secrets
 from train.data.mirror import Entry
-from train.errors import DataError
+from train.errors import DataError, SourceAwayError
 
 T = TypeVar("T")
 
@@ -123,9 +123,10 @@ class Store:
                 f"missing ({type(error).__name__})"
                 + (f"; {self.protocol} takes {kinds}" if kinds else "")
             )
-        tries = f" after {self._tries} tries" if self._tries > 1 and _may_pass(error) else ""
+        passing = _may_pass(error)
+        tries = f" after {self._tries} tries" if self._tries > 1 and passing else ""
         reason = scrubbed(str(error)) or type(error).__name__
-        return DataError(
+        return (SourceAwayError if passing else DataError)(
             f"{self.told}: {where} cannot be read{tries}: {reason}; what has been fetched is "
             "kept, and the same command goes on from there"
         )

@@ -15,10 +15,10 @@ from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from train.config import TrainConfig
-from train.errors import ConfigError, SearchError
+from train.errors import ConfigError, SearchError, StudyAwayError
 from train.search.config import IntRange, SearchConfig
 from train.search.space import grid
 from train.search.storage import open_storage, shown, storage_url
@@ -111,7 +111,10 @@ def open_study(search: SearchConfig, config: TrainConfig) -> Study:
         except DuplicatedStudyError:
             study = optuna.load_study(storage=storage, study_name=search.name)
     except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError, OSError) as error:
-        raise SearchError(f"the study's storage {shown(url)} cannot be used: {error}") from error
+        # What a server that is not there yet looks like; a file is there or is not.
+        away = isinstance(error, OperationalError | StorageInternalError)
+        kind = StudyAwayError if away and not url.startswith("sqlite") else SearchError
+        raise kind(f"the study's storage {shown(url)} cannot be used: {error}") from error
     study.sampler = make_sampler(search)
     study.pruner = make_pruner(search, config)
     return study

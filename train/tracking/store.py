@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from train.errors import TrackingError
+from train.errors import PassingError, TrackingError
 from train.tracking.base import Status
 from train.tracking.journal import Begin, Metrics
 
 
-class StoreAwayError(TrackingError):
+class StoreAwayError(TrackingError, PassingError):
     """The store cannot be reached now; the same is sent again later."""
 
 
