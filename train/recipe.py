@@ -104,8 +104,10 @@ class LoopConfig(Section):
     patience: int = Field(
         default=10, ge=1, description="epochs without a better one after which training ends"
     )
-    resume: Literal["auto", "never"] = Field(
-        default="auto", description="auto: go on where the same training was interrupted"
+    resume: Literal["auto", "once", "never"] = Field(
+        default="auto",
+        description="auto: go on where the same training was interrupted; once: the same, and a "
+        "training that has come to its end is left as it is",
     )
     checkpoint_minutes: float = Field(
         default=10.0, ge=0.0, description="between two saves within an epoch; each end is saved too"

@@ -79,11 +79,21 @@ def run_fit(run: Run, watch: Watch | None = None) -> Training:
     _check_same_data(data, world)
     split = world.made_by_main(lambda: _split(run, data))
     parts = split.parts
+    identity = _identity(config, data, parts)
+    ended = world.made_by_main(lambda: _ended(run, identity))
+    if ended is not None:
+        console.say(
+            f"trained already, {len(ended.history)} epochs; loop.resume is 'once', so they stay"
+        )
+        # Its process may have been ended while it told the tracker.
+        with run.tracked() as tracker:
+            if world.main:
+                _record(run, tracker, ended)
+        return ended
     train, val = indices(parts, "train"), indices(parts, "val")
     batches_per_epoch(len(train), config.loop, world.launch)
     counts = class_counts(data.labels[train], data.classes)
     weights = class_weights(config.loop, counts, data.classes)
-    identity = _identity(config, data, parts)
     saved = world.made_by_main(lambda: _interrupted(run, identity))
     if world.main and saved is None:
         # What has to be fetched is not asked for where a saved state takes its place.
@@ -280,6 +290,22 @@ def _interrupted(run: Run, identity: str) -> Saved | None:
     if saved is None or saved.identity != identity or not (run.path / TRACKING).is_file():
         return None
     return saved
+
+
+def _ended(run: Run, identity: str) -> Training | None:
+    """What the same training has left when it came to its end, if that is to be kept.
+
+    A cluster may start a Job's process again after it has done its work.
+    """
+    if run.config.loop.resume != "once":
+        return None
+    try:
+        training = run.read(TRAINING, Training, "fit")
+        saved = read_saved(run.path / LAST)
+    except RunError:
+        return None
+    same = saved is not None and saved.identity == identity and (run.path / TRACKING).is_file()
+    return training if same else None
 
 
 def _going_on(saved: Saved, world: World) -> str:

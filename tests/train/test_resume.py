@@ -145,6 +145,22 @@ def test_only_the_same_training_is_gone_on_from(
     assert load_checkpoint(tmp_path / "run" / "last.pt")["at"]["epoch"] == EPOCHS + 1
 
 
+def test_a_training_that_is_asked_for_once_is_not_begun_again(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["fit", "--config", str(config), "loop.epochs=1", "loop.resume=once"]
+    weights = tmp_path / "run" / "best.pt"
+    assert main(command) == 0
+    before = weights.stat().st_mtime_ns
+    assert main(command) == 0
+    assert "trained already, 1 epochs" in capsys.readouterr().err
+    assert weights.stat().st_mtime_ns == before
+    (run,) = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").search_runs(["1"])
+    assert run.info.status == "FINISHED"
+    assert main([*command, "seed=9"]) == 0
+    assert weights.stat().st_mtime_ns != before
+
+
 def test_a_finished_training_is_not_gone_on_from(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
