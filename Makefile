@@ -1,4 +1,5 @@
-# Needs only Python 3.11 with venv, and make. `make` alone lists the targets.
+# Needs Python 3.11 with venv, and make; kubectl for the tests and Go for the linter of what is below k8s/.
+# `make` alone lists the targets.
 
 PYTHON         ?= python3.11
 VENV           ?= .venv
@@ -16,6 +17,12 @@ VERSION        := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 REVISION       := $(shell git rev-parse --verify HEAD 2>/dev/null || echo unknown)$(shell \
                     test -z "$$(git status --porcelain 2>/dev/null)" || echo -dirty)
 STAGES         := train serve-cpu serve-gpu
+# Built with Go; kustomize only where there is no kubectl to render with.
+TOOLS          := build/tools
+KUSTOMIZE      := sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
+KUBE_SCORE     := github.com/zegl/kube-score/cmd/kube-score@v1.20.0
+KUBECTL        := $(shell command -v kubectl)
+RENDER         := $(if $(KUBECTL),kubectl kustomize,$(TOOLS)/kustomize build)
 SHELL_SCRIPTS  := .ci/run $(filter-out build/%,$(wildcard *.sh */*.sh */*/*.sh */*/*/*.sh))
 
 # What is pinned has to run on the oldest system and Python that the project supports.
@@ -87,8 +94,8 @@ build/peers/%/.installed: tests/bench/peers/%.txt constraints.txt $(STAMP)
 	  --requirement $< --requirement build/peers/$*.same.txt
 	@touch $@
 
-.PHONY: lint lint-python lint-types lint-shell lint-yaml lint-docker
-lint: lint-python lint-types lint-shell lint-yaml lint-docker ## All static checks
+.PHONY: lint lint-python lint-types lint-shell lint-yaml lint-docker lint-k8s
+lint: lint-python lint-types lint-shell lint-yaml lint-docker lint-k8s ## All static checks
 
 lint-python: $(STAMP)
 	$(VENV)/bin/ruff check .
@@ -105,6 +112,17 @@ lint-yaml: $(STAMP)
 
 lint-docker: $(STAMP)
 	$(VENV)/bin/hadolint Dockerfile
+
+lint-k8s: $(TOOLS)/kube-score $(if $(KUBECTL),,$(TOOLS)/kustomize)
+	scripts/lint-manifests.sh $(TOOLS)/kube-score $(RENDER)
+
+.PHONY: kustomize
+kustomize: $(TOOLS)/kustomize ## Build kustomize with Go, where there is no kubectl for the tests
+
+$(TOOLS)/kustomize $(TOOLS)/kube-score:
+	@command -v go >/dev/null || { \
+	  echo "$(@F) is built with Go 1.24 or newer, which is not here: https://go.dev/doc/install" >&2; exit 1; }
+	GOBIN=$(abspath $(TOOLS)) CGO_ENABLED=0 go install -trimpath $(if $(filter %kustomize,$@),$(KUSTOMIZE),$(KUBE_SCORE))
 
 .PHONY: format
 format: $(STAMP) ## Rewrite the Python sources in the project's format

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # torchrun itself listens only once it has met the other machines.
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        run(parse_args(arguments))
+        run(parse_args(arguments))  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
         print(error, file=sys.stderr)
         return _code_of(error)
