@@ -1,5 +1,4 @@
-# Needs Python 3.11 with venv, and make; kubectl for the tests and Go for the linter of what is below k8s/.
-# `make` alone lists the targets.
+# Needs Python 3.11 with venv, make, and Go for what checks k8s/. `make` alone lists the targets.
 
 PYTHON         ?= python3.11
 VENV           ?= .venv
@@ -17,12 +16,12 @@ VERSION        := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 REVISION       := $(shell git rev-parse --verify HEAD 2>/dev/null || echo unknown)$(shell \
                     test -z "$$(git status --porcelain 2>/dev/null)" || echo -dirty)
 STAGES         := train serve-cpu serve-gpu
-# Built with Go; kustomize only where there is no kubectl to render with.
+# What k8s/ is checked with. An installed one may be named: make lint KUBE_SCORE=kube-score
+GO             ?= go
 TOOLS          := build/tools
-KUSTOMIZE      := sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
-KUBE_SCORE     := github.com/zegl/kube-score/cmd/kube-score@v1.20.0
-KUBECTL        := $(shell command -v kubectl)
-RENDER         := $(if $(KUBECTL),kubectl kustomize,$(TOOLS)/kustomize build)
+KUBE_SCORE     ?= $(TOOLS)/kube-score
+# Without kubectl, what it renders with is built.
+RENDERER       := $(if $(shell command -v kubectl),,$(TOOLS)/kustomize)
 SHELL_SCRIPTS  := .ci/run $(filter-out build/%,$(wildcard *.sh */*.sh */*/*.sh */*/*/*.sh))
 
 # What is pinned has to run on the oldest system and Python that the project supports.
@@ -64,8 +63,17 @@ demo: $(STAMP) ## Generate images, train, release, serve and ask once, on this m
 serve: $(STAMP) ## The demo, with the server left up until interrupted
 	$(PY) -m train demo --serve
 
+$(TOOLS)/%: tests/tools/%/go.mod tests/tools/%/go.sum
+	@command -v $(GO) >/dev/null || { \
+	  echo "$* is built by Go 1.24 or newer, which is not installed: https://go.dev/dl/. Instead of building it," >&2; \
+	  echo "install kubectl for kustomize, or name an installed kube-score: make lint KUBE_SCORE=kube-score" >&2; \
+	  exit 1; }
+	@mkdir -p $(TOOLS)
+	cd tests/tools/$* && CGO_ENABLED=0 $(GO) build -mod=readonly -buildvcs=false -trimpath \
+	  -ldflags "-s -w" -o $(CURDIR)/$@ tool
+
 .PHONY: test
-test: $(STAMP) ## Every test that needs neither a cluster nor a quiet machine (JOBS=1 PYTEST_ARGS=...)
+test: $(STAMP) $(RENDERER) ## Every test that needs neither a cluster nor a quiet machine (JOBS=1 PYTEST_ARGS=...)
 	$(PY) -m pytest -m "not cluster and not bench" --numprocesses $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: bench
@@ -113,16 +121,8 @@ lint-yaml: $(STAMP)
 lint-docker: $(STAMP)
 	$(VENV)/bin/hadolint Dockerfile
 
-lint-k8s: $(TOOLS)/kube-score $(if $(KUBECTL),,$(TOOLS)/kustomize)
-	scripts/lint-manifests.sh $(TOOLS)/kube-score $(RENDER)
-
-.PHONY: kustomize
-kustomize: $(TOOLS)/kustomize ## Build kustomize with Go, where there is no kubectl for the tests
-
-$(TOOLS)/kustomize $(TOOLS)/kube-score:
-	@command -v go >/dev/null || { \
-	  echo "$(@F) is built with Go 1.24 or newer, which is not here: https://go.dev/doc/install" >&2; exit 1; }
-	GOBIN=$(abspath $(TOOLS)) CGO_ENABLED=0 go install -trimpath $(if $(filter %kustomize,$@),$(KUSTOMIZE),$(KUBE_SCORE))
+lint-k8s: $(filter $(TOOLS)/%,$(KUBE_SCORE)) $(RENDERER)
+	scripts/lint-manifests.sh $(KUBE_SCORE) $(or $(RENDERER:%=% build),kubectl kustomize)
 
 .PHONY: format
 format: $(STAMP) ## Rewrite the Python sources in the project's format

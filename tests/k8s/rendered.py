@@ -83,8 +83,8 @@ def kustomize() -> list[str]:
             return command
     raise RuntimeError(
         "the manifests are rendered by kubectl, which is not there: install it (1.27 or newer, "
-        "https://kubernetes.io/docs/tasks/tools), or run `make kustomize`, which builds what it "
-        "needs with Go 1.24 or newer"
+        "https://kubernetes.io/docs/tasks/tools), or build what it renders with by Go 1.24 or "
+        "newer: `make build/tools/kustomize`, as `make test` does by itself"
     )
 
 

@@ -3,7 +3,6 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -11,9 +10,9 @@ from kubernetes_validate import latest_version, validate
 
 from train.config import load_config
 
-from .rendered import K8S, OVERLAYS, ROOT, environment, pods_of, render
+from .rendered import K8S, OVERLAYS, ROOT, Pod, environment, pods_of, render
 
-BUCKET = K8S / "training" / "components" / "bucket"
+COMPONENTS = K8S / "training" / "components"
 
 
 def from_here(text: str, place: Path) -> str:
@@ -22,11 +21,8 @@ def from_here(text: str, place: Path) -> str:
 
 
 def example() -> str:
-    blocks = re.findall(
-        r"```yaml\n(.*?)```",
-        (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8"),
-        re.DOTALL,
-    )
+    text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     (found,) = (block for block in blocks if "kind: Kustomization" in block)
     return str(found)
 
@@ -43,17 +39,29 @@ def test_the_example_is_another_training_beside_the_first(tmp_path: Path) -> Non
     assert pod.containers[0]["image"] == "registry.example.org/sightline-train:0.1.0"
 
 
-@pytest.mark.parametrize("overlay", ["cpu", "multi-node", "retrain", "tune"])
-def test_images_in_a_bucket_need_no_volume(overlay: str, tmp_path: Path) -> None:
-    tree: dict[str, Any] = {
-        "resources": [os.path.relpath(OVERLAYS / overlay, tmp_path.resolve())],
-        "components": [os.path.relpath(BUCKET, tmp_path.resolve())],
-    }
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(tree))
-    manifests = render(tmp_path)
+def with_component(overlay: str, component: str, place: Path) -> Pod:
+    """The pod of an overlay that a component was added to."""
+    parts = {"resources": OVERLAYS / overlay, "components": COMPONENTS / component}
+    tree = {kind: [os.path.relpath(part, place.resolve())] for kind, part in parts.items()}
+    (place / "kustomization.yaml").write_text(yaml.safe_dump(tree))
+    manifests = render(place)
     for manifest in manifests:
         validate(manifest, latest_version(), strict=True)
     (pod,) = pods_of(manifests)
+    return pod
+
+
+@pytest.mark.parametrize("overlay", ["release", "retrain", "tune"])
+def test_what_follows_a_training_needs_no_gpu_either(overlay: str, tmp_path: Path) -> None:
+    pod = with_component(overlay, "cpu", tmp_path)
+    resources = pod.containers[0]["resources"]
+    assert not any("gpu" in name for kind in resources.values() for name in kind)
+    assert environment(pod)["SIGHTLINE_TRAIN_LOOP__DEVICE"] == "cpu"
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "multi-node", "retrain", "tune"])
+def test_images_in_a_bucket_need_no_volume(overlay: str, tmp_path: Path) -> None:
+    pod = with_component(overlay, "bucket", tmp_path)
     assert "data" not in pod.volumes
     assert {mount["name"] for mount in pod.containers[0]["volumeMounts"]} == pod.volumes.keys()
     file = K8S / "training" / "base" / "train.yaml"
