@@ -129,6 +129,8 @@ def test_a_release_is_of_the_run_that_the_others_train(tmp_path: Path) -> None:
     output = config_of(pod_of("gpu"), OVERLAYS / "gpu", tmp_path).output
     runs = [_parser().parse_args(words).run for words in commands(pod_of("release"))]
     assert runs == [output] * 3
+    # One that was trained without a GPU is not to be told of one.
+    assert "SIGHTLINE_TRAIN_LOOP__DEVICE" not in environment(pod_of("release"))
 
 
 @every_training
