@@ -6,7 +6,6 @@ The arguments are torchrun's. It alone ends with 1 whatever has happened, so tha
 such as a Job's pod failure policy, cannot tell a wrong setting from a preemption.
 """
 
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -19,8 +18,8 @@ from train.__main__ import EXIT_FAILURE
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run torchrun; its exit code is 0, that of a process, or 128 + the signal that ended it."""
-    # torchrun itself listens only once it has met the other machines.
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # While torchrun waits for other machines, SIGTERM ends it as it ends any program: a handler of
+    # Python's would not be called before they have met.
     try:
         run(parse_args(arguments))  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
@@ -28,8 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _code_of(error)
     except SignalException as error:
         return 128 + int(error.sigval)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return 0
 
 

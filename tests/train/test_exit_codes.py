@@ -88,3 +88,18 @@ def test_torchrun_that_is_asked_to_stop_says_so(tmp_path: Path) -> None:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 128 + signal.SIGTERM
+
+
+def test_torchrun_that_waits_for_other_machines_ends_at_once() -> None:
+    command = [sys.executable, "-m", "train.torchrun", "--nnodes=2", "--node-rank=1"]
+    # Of a Service whose first pod does not run yet.
+    command += ["--master-addr=train-0.invalid", "--rdzv-conf=timeout=1800", "--no-python", "true"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        # The first failed look-up is told, and it goes on looking.
+        told = next(line for line in process.stderr if "train-0.invalid" in line)
+        assert told
+        time.sleep(1.0)
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(60) == -signal.SIGTERM
