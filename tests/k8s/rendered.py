@@ -1,7 +1,6 @@
 """The manifests below `k8s/` as `kubectl apply -k` would send them."""
 
 import json
-import math
 import re
 import shutil
 import subprocess
@@ -143,9 +142,6 @@ def environment(pod: Pod, secrets: dict[str, str] | None = None, index: int = 0)
         source = each.get("valueFrom", {})
         if "value" in each:
             found[each["name"]] = each["value"]
-        elif "resourceFieldRef" in source:
-            kind, what = source["resourceFieldRef"]["resource"].split(".")
-            found[each["name"]] = str(math.ceil(cores(container["resources"][kind][what])))
         elif "secretKeyRef" in source:
             found[each["name"]] = (secrets or {}).get(source["secretKeyRef"]["key"], "secret")
         else:

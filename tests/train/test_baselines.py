@@ -62,7 +62,8 @@ def test_all_are_compared_in_one_table_and_finished_ones_are_kept(
     assert first[0]["parameters"] < first[1]["parameters"]
     assert all(each["images_per_second"] > 0 for each in first)
     assert all(
-        0 <= each["macro_f1_low"] <= each["macro_f1"] <= each["macro_f1_high"] <= 1 for each in first
+        0 <= each["macro_f1_low"] <= each["macro_f1"] <= each["macro_f1_high"] <= 1
+        for each in first
     )
     told = capsys.readouterr().err
     assert "| resnet18 |" in told
