@@ -39,7 +39,7 @@ class Source:
             self.download.cleanup()
 
 
-def resolve(address: str) -> Source:
+def resolve(address: str, scratch: Path | None = None) -> Source:
     """Find a bundle, downloading it if need be.
 
     An alias is resolved to a version once, here: what is served does not change under way, and a
@@ -48,12 +48,13 @@ def resolve(address: str) -> Source:
     Args:
         address: a directory, or `models:/NAME/VERSION` or `models:/NAME@ALIAS`. The bundle is the
             directory or the version's artefacts themselves, or `bundle/` in them.
+        scratch: where it is downloaded to; the system's folder for temporary files if None.
 
     Raises:
         StartError: there is no such bundle; says what was looked for.
     """
     if address.startswith("models:"):
-        return _from_registry(address)
+        return _from_registry(address, scratch)
     if "://" in address:
         raise StartError(
             f"bundle {address!r} is not accepted; accepted: a directory, models:/NAME/VERSION or "
@@ -62,7 +63,7 @@ def resolve(address: str) -> Source:
     return Source(_bundle_in(Path(address), address))
 
 
-def _from_registry(address: str) -> Source:
+def _from_registry(address: str, scratch: Path | None) -> Source:
     match = _ADDRESS.fullmatch(address)
     if match is None:
         raise StartError(
@@ -77,7 +78,7 @@ def _from_registry(address: str) -> Source:
     # A progress bar is no log line.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     name, alias = match["name"], match["alias"]
-    directory = tempfile.TemporaryDirectory(prefix="sightline-")
+    directory = tempfile.TemporaryDirectory(prefix="sightline-", dir=scratch)
     try:
         version = match["version"] or _version_of(mlflow, name, alias)
         path = mlflow.artifacts.download_artifacts(
