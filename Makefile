@@ -1,4 +1,4 @@
-# Needs Python 3.11 with venv, make, and Go for what checks k8s/. `make` alone lists the targets.
+# Needs Python 3.11 with venv, make, and Go for what checks k8s/ and the chart. `make` alone lists the targets.
 
 PYTHON         ?= python3.11
 VENV           ?= .venv
@@ -16,12 +16,14 @@ VERSION        := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 REVISION       := $(shell git rev-parse --verify HEAD 2>/dev/null || echo unknown)$(shell \
                     test -z "$$(git status --porcelain 2>/dev/null)" || echo -dirty)
 STAGES         := train serve-cpu serve-gpu
-# What k8s/ is checked with. An installed one may be named: make lint KUBE_SCORE=kube-score
+# What k8s/ and the chart are checked with. An installed one may be named: make test HELM=helm KUBE_SCORE=kube-score
 GO             ?= go
 TOOLS          := build/tools
+HELM           ?= $(TOOLS)/helm
 KUBE_SCORE     ?= $(TOOLS)/kube-score
 # Without kubectl, what it renders with is built.
 RENDERER       := $(if $(shell command -v kubectl),,$(TOOLS)/kustomize)
+BUILT          := $(filter $(TOOLS)/%,$(HELM) $(KUBE_SCORE)) $(RENDERER) $(TOOLS)/crds/.fetched
 SHELL_SCRIPTS  := .ci/run $(filter-out build/%,$(wildcard *.sh */*.sh */*/*.sh */*/*/*.sh))
 
 # What is pinned has to run on the oldest system and Python that the project supports.
@@ -63,17 +65,33 @@ demo: $(STAMP) ## Generate images, train, release, serve and ask once, on this m
 serve: $(STAMP) ## The demo, with the server left up until interrupted
 	$(PY) -m train demo --serve
 
+# Without these flags helm would take the cluster for Kubernetes 1.20.
+pinned = $(shell sed -n 's|^.*$1 v\([0-9.]*\).*|\1|p' tests/tools/helm/go.mod)
+$(TOOLS)/helm: VERSIONS = -X helm.sh/helm/v3/internal/version.version=v$(call pinned,helm.sh/helm/v3) \
+  $(foreach package,chartutil lint/rules, \
+    -X helm.sh/helm/v3/pkg/$(package).k8sVersionMajor=1 \
+    -X helm.sh/helm/v3/pkg/$(package).k8sVersionMinor=$(word 2,$(subst ., ,$(call pinned,k8s.io/client-go))))
+
+.PHONY: tools
+tools: $(BUILT) ## Build helm, kube-score and kustomize, and fetch the CRDs, as tests/tools pins them
+
 $(TOOLS)/%: tests/tools/%/go.mod tests/tools/%/go.sum
 	@command -v $(GO) >/dev/null || { \
-	  echo "$* is built by Go 1.24 or newer, which is not installed: https://go.dev/dl/. Instead of building it," >&2; \
-	  echo "install kubectl for kustomize, or name an installed kube-score: make lint KUBE_SCORE=kube-score" >&2; \
-	  exit 1; }
+	  echo "$* is built by Go, which is not installed. Install it (Debian 13: apt-get install golang-go; else" >&2; \
+	  echo "https://go.dev/dl/). Or install kubectl for kustomize, and name what is installed of the others:" >&2; \
+	  echo "make HELM=helm KUBE_SCORE=kube-score" >&2; exit 1; }
 	@mkdir -p $(TOOLS)
 	cd tests/tools/$* && CGO_ENABLED=0 $(GO) build -mod=readonly -buildvcs=false -trimpath \
-	  -ldflags "-s -w" -o $(CURDIR)/$@ tool
+	  -ldflags "-s -w $(VERSIONS)" -o $(CURDIR)/$@ tool
+
+$(TOOLS)/crds/.fetched: tests/tools/crds.txt scripts/fetch-crds.py | $(STAMP)
+	$(PY) scripts/fetch-crds.py --go $(GO) $< $(@D)
+	@touch $@
 
 .PHONY: test
-test: $(STAMP) $(RENDERER) ## Every test that needs neither a cluster nor a quiet machine (JOBS=1 PYTEST_ARGS=...)
+test: export SIGHTLINE_HELM := $(HELM)
+test: export SIGHTLINE_KUBE_SCORE := $(KUBE_SCORE)
+test: $(STAMP) $(BUILT) ## Every test that needs neither a cluster nor a quiet machine (JOBS=1 PYTEST_ARGS=...)
 	$(PY) -m pytest -m "not cluster and not bench" --numprocesses $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: bench
@@ -102,8 +120,8 @@ build/peers/%/.installed: tests/bench/peers/%.txt constraints.txt $(STAMP)
 	  --requirement $< --requirement build/peers/$*.same.txt
 	@touch $@
 
-.PHONY: lint lint-python lint-types lint-shell lint-yaml lint-docker lint-k8s
-lint: lint-python lint-types lint-shell lint-yaml lint-docker lint-k8s ## All static checks
+.PHONY: lint lint-python lint-types lint-shell lint-yaml lint-docker lint-k8s lint-chart
+lint: lint-python lint-types lint-shell lint-yaml lint-docker lint-k8s lint-chart ## All static checks
 
 lint-python: $(STAMP)
 	$(VENV)/bin/ruff check .
@@ -123,6 +141,16 @@ lint-docker: $(STAMP)
 
 lint-k8s: $(filter $(TOOLS)/%,$(KUBE_SCORE)) $(RENDERER)
 	scripts/lint-manifests.sh $(KUBE_SCORE) $(or $(RENDERER:%=% build),kubectl kustomize)
+
+lint-chart: export SIGHTLINE_HELM := $(HELM)
+lint-chart: export SIGHTLINE_KUBE_SCORE := $(KUBE_SCORE)
+lint-chart: $(STAMP) $(BUILT)
+	$(PY) scripts/chart-reference.py --check
+	$(PY) -m tests.helm.lint
+
+.PHONY: chart-reference
+chart-reference: $(STAMP) ## Put the comments of the chart's values into its README and schema
+	$(PY) scripts/chart-reference.py
 
 .PHONY: format
 format: $(STAMP) ## Rewrite the Python sources in the project's format
