@@ -95,12 +95,12 @@ test: $(STAMP) $(BUILT) ## Every test that needs neither a cluster nor a quiet m
 	$(PY) -m pytest -m "not cluster and not bench" --numprocesses $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: bench
-bench: $(STAMP) ## The measurements, on a quiet machine, in 20 minutes (BENCH="throughput faults")
+bench: $(STAMP) ## The measurements, on a quiet machine, in half an hour (BENCH="throughput faults")
 	$(if $(BENCH),,$(PY) -m pytest -m bench --capture=no --quiet tests/bench)
 	$(PY) -m tests.bench.serving $(BENCH)
 
 .PHONY: bench-train
-bench-train: $(STAMP) ## The same of the trainer, in 20 minutes (BENCH="baseline overhead")
+bench-train: $(STAMP) ## The same of the trainer, in half an hour (BENCH="baseline overhead")
 	$(PY) -m tests.bench.training $(BENCH)
 
 .PHONY: bench-trackers
