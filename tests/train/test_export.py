@@ -35,7 +35,7 @@ def images(count: int, width: int = 80, height: int = 64) -> np.ndarray:
     generator = torch.Generator().manual_seed(7)
     coarse = torch.rand(count, 3, 6, 6, generator=generator)
     large = F.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1) * 255
-    return large.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+    return large.permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy()
 
 
 def graph_of(name: str) -> ExplainedClassifier:
