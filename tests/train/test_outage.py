@@ -19,7 +19,9 @@ from train.console import Console
 from train.errors import TrackingError
 from train.run import Run
 from train.tracking import make_tracker, recorded
-from train.tracking.journal import journals
+from train.tracking.journal import Begin, Journal, journals
+from train.tracking.registry import JOURNALS
+from train.tracking.replay import find_journals
 from train.training import Training, run_fit
 
 from .conftest import shapes_tree
@@ -209,6 +211,20 @@ def test_nested_runs_are_nested_also_when_they_are_told_later(
         seen = in_mlflow(server.uri, journal.run_id, tmp_path / "read")
         assert (seen.parent, seen.status) == (outer.run_id, "FINISHED")
         assert seen.metrics["f1", 0] == [trial]
+
+
+def test_outer_runs_are_told_first_even_when_all_began_at_once(tmp_path: Path) -> None:
+    outer: str | None = None
+    made: list[str] = []
+    for depth in range(6):
+        # Deepest first in the folder's order, and by a clock that was set back too.
+        journal = Journal.create(tmp_path / str(9 - depth) / JOURNALS, "{}")
+        began_ms = 7 if depth % 2 else 8
+        journal.add(Begin(name="run", params={}, tags={}, parent=outer, time_ms=began_ms))
+        journal.close()
+        outer = journal.run_id
+        made.append(outer)
+    assert [each.run_id for each in find_journals(tmp_path)] == made
 
 
 def test_an_outage_draws_nothing_from_the_generators_of_training(

@@ -200,8 +200,18 @@ class Journal:
 
     def began_ms(self) -> int:
         """When the run began."""
-        first = next(self.read(0), None)
-        return first.record.time_ms if first and isinstance(first.record, Begin | Resume) else 0
+        first = self._first()
+        return first.time_ms if isinstance(first, Begin | Resume) else 0
+
+    @property
+    def parent(self) -> str | None:
+        """Id of the run that this one is nested in, where it began here."""
+        first = self._first()
+        return first.parent if isinstance(first, Begin) else None
+
+    def _first(self) -> Record | None:
+        line = next(self.read(0), None)
+        return None if line is None else line.record
 
     @property
     def last_ms(self) -> int:

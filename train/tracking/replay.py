@@ -46,7 +46,17 @@ def find_journals(directory: Path) -> list[Journal]:
     """All journals in a directory and below, outer runs before those that are nested in them."""
     folders = [directory, *directory.rglob("*")] if directory.is_dir() else []
     places = [each / JOURNALS for each in folders if (each / JOURNALS).is_dir()]
-    return sorted((each for place in places for each in journals(place)), key=Journal.began_ms)
+    found = [each for place in places for each in journals(place)]
+    parents = {each.run_id: each.parent for each in found if each.parent is not None}
+
+    def order(journal: Journal) -> tuple[int, int]:
+        depth, outer = 0, parents.get(journal.run_id)
+        # The time alone does not do: a run and one within it may begin in the same millisecond.
+        while outer is not None and depth < len(parents):
+            depth, outer = depth + 1, parents.get(outer)
+        return depth, journal.began_ms()
+
+    return sorted(found, key=order)
 
 
 def _replay_one(journal: Journal, overrides: Sequence[str], console: Console) -> None:
