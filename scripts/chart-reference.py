@@ -115,13 +115,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only say whether they are current")
     parser.add_argument("--chart", type=Path, default=CHART, help="(%(default)s)")
     options = parser.parse_args()
-    stale = [file for file, text in wanted(options.chart).items() if file.read_text() != text]
+    texts = wanted(options.chart)
+    stale = {file: text for file, text in texts.items() if file.read_text() != text}
     if options.check:
         for file in stale:
             print(f"{file.name} is not current; run `make chart-reference`", file=sys.stderr)
         return 1 if stale else 0
-    for file in stale:
-        file.write_text(wanted(options.chart)[file])
+    for file, text in stale.items():
+        file.write_text(text)
         print(file)
     return 0
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.architectures import ARCHITECTURES
+from train.assessment.schema import Figure
 from train.backbones import PREFIXES
 from train.batches import batches_per_epoch
 from train.config import TrainConfig, dump_config, flatten
@@ -157,8 +158,7 @@ def describe(baselines: Iterable[Baseline]) -> str:
 
 def _macro_f1(baseline: Baseline) -> str:
     low, high = baseline.macro_f1_low, baseline.macro_f1_high
-    interval = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
-    return f"{baseline.macro_f1:.3f}{interval}"
+    return Figure(value=baseline.macro_f1, low=low, high=high).rounded()
 
 
 def _config_of(wanted: Wanted, config: TrainConfig) -> TrainConfig:

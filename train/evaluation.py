@@ -149,11 +149,7 @@ def _cell(figure: Figure) -> str:
 
 
 def _with_interval(figure: Figure) -> str:
-    if figure.value is None:
-        return f"- ({figure.reason})"
-    if figure.low is None:
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+    return figure.rounded() if figure.value is not None else f"- ({figure.reason})"
 
 
 def figures(evaluation: Evaluation) -> dict[str, float]:

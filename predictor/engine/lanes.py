@@ -10,10 +10,9 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-
 from model.bundle import Bundle
 from predictor.engine.base import Batch, Engine, EngineKind
+from predictor.engine.race import batch_of
 from predictor.engine.selftest import self_test
 
 LOGGER = logging.getLogger("sightline.engine")
@@ -53,19 +52,18 @@ def open_lane(
     except Exception as error:  # noqa: BLE001 - a runtime may raise anything
         reason: str | None = f"{file.name} does not load again: {type(error).__name__}: {error}"
     else:
-        tolerance = bundle.manifest.tolerance[engine.precision]
-        reason = self_test(lane, bundle.reference(), tolerance, max_batch_size).reason
+        reference, tolerance = bundle.reference(), bundle.manifest.tolerance[engine.precision]
+        reason = self_test(lane, reference, tolerance, max_batch_size).reason
         if reason is None:
-            _run_together(lane, bundle.reference().image, threads, max_batch_size)
+            _run_together(lane, batch_of(reference.image, max_batch_size), threads)
             return lane
         lane.close()
     LOGGER.warning("no lanes", extra={"data": {"reason": reason}})
     return None
 
 
-def _run_together(lane: Engine, images: Batch, count: int, size: int) -> None:
-    """Run full batches side by side: the memory for as many is taken now, and not under load."""
-    batch = np.resize(images, (size, *images.shape[1:]))
+def _run_together(lane: Engine, batch: Batch, count: int) -> None:
+    """Run a full batch several times at once: the memory is taken now, and not under load."""
     ready = threading.Barrier(count)
 
     def run(_: int) -> None:

@@ -19,6 +19,14 @@ class Figure(Part):
         default=None, description="why the value is absent, or else the interval"
     )
 
+    def rounded(self) -> str:
+        """To three digits, with the interval where there is one."""
+        if self.value is None:
+            return "-"
+        if self.low is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
 
 class OperatingPoint(Part):
     """The sensitivity of one class at a specificity; the threshold is chosen on the test split."""

@@ -14,12 +14,12 @@ def describe(comparison: Comparison) -> str:
     rows.append(["architecture", *(run.architecture for run in runs)])
     rows.append(["test images", *(f"{run.images} of {run.patients} patients" for run in runs)])
     for name, label in LABELS.items():
-        rows.append([label, *(_figure(getattr(run.overall, name)) for run in runs)])
+        rows.append([label, *(getattr(run.overall, name).rounded() for run in runs)])
         if any(run.paired for run in runs):
             rows.append(["  less A's", *(_difference(run, name) for run in runs)])
     keys = list(dict.fromkeys(key for run in runs for key in run.f1))
     absent = Figure(value=None, reason="no such class")
-    rows += [[f"F1 {key}", *(_figure(run.f1.get(key, absent)) for run in runs)] for key in keys]
+    rows += [[f"F1 {key}", *(run.f1.get(key, absent).rounded() for run in runs)] for key in keys]
     for key, values in comparison.config.items():
         rows.append([key, *(_short(value) for value in values)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -53,14 +53,6 @@ def remarks(run: Contestant) -> list[str]:
         changes = [f"{count} {kind}" for kind, count in run.data if count]
         lines.append(f"data: {', '.join(changes) or 'the same'}")
     return lines
-
-
-def _figure(figure: Figure) -> str:
-    if figure.value is None:
-        return "-"
-    if figure.low is None:
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
 
 
 def _difference(run: Contestant, name: str) -> str:

@@ -91,7 +91,6 @@ class _Files:
     def __init__(self, data: Dataset, config: TrainConfig) -> None:
         self._files = [Path(config.data.root) / sample.file for sample in data.samples]
         self._rule = config.data.decode
-        self.shape = (len(self._files), self._rule.height_px, self._rule.width_px, 3)
         self._pool = ThreadPoolExecutor()
 
     def __len__(self) -> int:
