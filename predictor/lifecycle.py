@@ -25,6 +25,10 @@ class SightlineModel(Model):
         self.metrics = metrics
         self.door = Door(settings)
         metrics.upload_bytes.set_function(lambda: self.door.bytes)
+        metrics.upload_limit_bytes.set(settings.upload_bytes)
+        metrics.admitted_images_limit.set(settings.max_queue)
+        metrics.inflight_limit.set(settings.max_requests)
+        metrics.connections_limit.set(settings.max_connections)
         metrics.ready.set_function(lambda: bool(self.ready))
         self.served: Served | None = None
         self.draining = False

@@ -47,13 +47,33 @@ class Metrics:
         self.queue_depth = Gauge(
             "sightline_queue_depth", "Decoded images waiting for the engine.", registry=registry
         )
+        self.admitted_images = Gauge(
+            "sightline_admitted_images",
+            "Images waiting and being worked on, at any stage.",
+            registry=registry,
+        )
+        self.admitted_images_limit = Gauge(
+            "sightline_admitted_images_limit",
+            "Most images that may wait and be worked on: max_queue.",
+            registry=registry,
+        )
         self.upload_bytes = Gauge(
             "sightline_upload_bytes",
             "Bytes that the bodies of all requests hold.",
             registry=registry,
         )
+        self.upload_limit_bytes = Gauge(
+            "sightline_upload_limit_bytes",
+            "Most bytes that the bodies of all requests may hold: max_upload_bytes.",
+            registry=registry,
+        )
         self.connections = Gauge(
             "sightline_connections", "Open HTTP connections.", registry=registry
+        )
+        self.connections_limit = Gauge(
+            "sightline_connections_limit",
+            "Most HTTP connections that may be open: max_connections.",
+            registry=registry,
         )
         self.connections_closed = Counter(
             "sightline_connections_closed",
@@ -65,6 +85,11 @@ class Metrics:
             "sightline_ready", "1 while the server is ready, else 0.", registry=registry
         )
         self.inflight = Gauge("sightline_inflight", "Requests being worked on.", registry=registry)
+        self.inflight_limit = Gauge(
+            "sightline_inflight_limit",
+            "Most requests that may be read and worked on: max_requests.",
+            registry=registry,
+        )
         self.predictions = Counter(
             "sightline_predictions",
             "Images answered, by predicted class and stated risk.",

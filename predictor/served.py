@@ -94,6 +94,7 @@ def load(settings: Settings, metrics: Metrics) -> Served:
     )
     metrics.selftest_timestamp.set_to_current_time()
     metrics.watch_queue(lambda: batcher.depth)
+    metrics.admitted_images.set_function(lambda: admission.images)
     pipeline = Pipeline(
         bundle.manifest,
         batcher,

@@ -189,7 +189,11 @@ def test_every_pod_is_scraped_where_it_serves_metrics() -> None:
     monitor = rendered.one("PodMonitor")
     assert monitor["metadata"]["labels"]["release"] == "p"
     endpoint = monitor["spec"]["podMetricsEndpoints"][0]
+    labelled = endpoint.pop("relabelings")
     assert endpoint == {"port": "http", "path": "/metrics", "interval": "30s"}
+    assert labelled == [{"targetLabel": "release", "replacement": "cxr"}]
+    # Stable and canary are apart by it.
+    assert monitor["spec"]["podTargetLabels"] == ["serving.kserve.io/inferenceservice"]
     assert endpoint["port"] in [port["name"] for port in rendered.container["ports"]]
     assert not Rendered().all("PodMonitor")
 

@@ -220,6 +220,13 @@ def test_hundreds_of_half_sent_bodies_are_bounded_in_bytes_and_in_time(
     assert sample(server, "sightline_upload_bytes") == 0.0
 
 
+def test_every_limit_is_scraped_beside_what_it_limits(server: RunningServer) -> None:
+    assert sample(server, "sightline_upload_limit_bytes") == 12 * MIB
+    assert sample(server, "sightline_inflight_limit") == 300
+    assert sample(server, "sightline_connections_limit") == 400
+    assert sample(server, "sightline_admitted_images_limit") == 128
+
+
 def test_hundreds_of_half_sent_heads_and_silent_connections_are_closed(
     server: RunningServer, pictures: npt.NDArray[np.uint8]
 ) -> None:
@@ -363,6 +370,9 @@ async def test_a_full_house_says_429_in_both_protocols(bundle: Bundle, tmp_path:
                 for _ in range(3)
             ]
             await eventually(client, "/metrics", 'sightline_images_total{stage="admitted"} 3.0')
+            text = (await client.get("/metrics")).text
+            assert "sightline_admitted_images 3.0" in text
+            assert "sightline_admitted_images_limit 3.0" in text
             full = await client.post(PREDICT, content=image, headers=PNG)
             assert (full.status_code, int(full.headers["retry-after"]) >= 1) == (429, True)
             assert "at most 3 are accepted at once" in full.json()["error"]
@@ -374,6 +384,7 @@ async def test_a_full_house_says_429_in_both_protocols(bundle: Bundle, tmp_path:
             assert late.status_code == 429
             gate.touch()
             assert [answer.status_code for answer in await asyncio.gather(*held)] == [200] * 3
+            assert "sightline_admitted_images 0.0" in (await client.get("/metrics")).text
 
 
 async def test_a_deadline_of_each_form_ends_a_request_before_it_is_computed(
