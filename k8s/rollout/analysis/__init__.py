@@ -1,0 +1,1 @@
+"""The comparisons of the target with the primary, one module each."""
