@@ -211,7 +211,7 @@ class _Look:
     def _silent(self, lacks: list[str], comparisons: dict[str, Comparison]) -> Decision:
         policy = self.policy
         left = policy.probe.requests_per_step - self.state.probed
-        if policy.on_silence == "hold" or left <= 0 or not self._short(comparisons):
+        if policy.on_silence == "hold" or left <= 0:
             return self._stay(Verdict.HOLD, "; ".join(lacks), comparisons)
         probe = min(left, policy.probe.requests_per_look)
         self._set(probed=self.state.probed + probe)
@@ -255,22 +255,19 @@ class _Look:
         return dark and not probing and state.evidence.target_requests == 0
 
     def _pace(self, comparisons: dict[str, Comparison]) -> float:
-        """Share of what is lacking that comes in a second, at the pace of the step so far."""
-        elapsed_s = max(self.at_s - self.state.step_began_s, 1e-9)
-        fewest = min(self.state.evidence.primary_requests, self.state.evidence.target_requests)
+        """Share of what is lacking that users bring in a second, as the step has gone so far."""
+        evidence = self.state.evidence
+        fewest = min(evidence.primary_requests, evidence.target_requests)
         share = fewest / self.policy.min_requests
         for comparison in comparisons.values():
             if comparison.status is Status.SHORT:
-                # What cannot be told yet is at least as far away as the first window.
-                needed = comparison.needed or 1
-                share = min(share, comparison.sample / needed)
-        return share / elapsed_s
-
-    def _short(self, comparisons: dict[str, Comparison]) -> bool:
-        evidence = self.state.evidence
-        fewest = min(evidence.primary_requests, evidence.target_requests)
-        short = any(c.status is Status.SHORT for c in comparisons.values())
-        return short or fewest < self.policy.min_requests
+                # The window that is open counts: before the first closes, nothing else does.
+                needed = comparison.needed or 0
+                share = min(share, (comparison.sample + 1) / (needed + 1))
+            elif comparison.status is Status.SUSPECT:
+                share = min(share, max(comparison.evidence, 0.0))
+        users = max(0.0, 1 - self.state.probed / max(fewest, 1))
+        return users * share / max(self.at_s - self.state.step_began_s, 1e-9)
 
     def _stay(
         self,

@@ -72,6 +72,9 @@ class Classes(Strict):
     collapsed_ratio: float = Field(
         0.25, ge=0, lt=1, description="Target's share of a class over primary's: at most is a loss."
     )
+    lost_ratio: float = Field(
+        0.10, ge=0, lt=1, description="The same that a step must have been able to see."
+    )
     smallest_share: float = Field(
         0.05,
         gt=0,
@@ -79,13 +82,18 @@ class Classes(Strict):
         description="Primary's share of a class from which its loss is looked for.",
     )
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        _below("lost_ratio", self.lost_ratio, "collapsed_ratio", self.collapsed_ratio)
+        return self
+
 
 class Guards(Strict):
     """What ends a rollout at once, without waiting for a test."""
 
     requests: int = Field(20, ge=5, le=10_000, description="Requests of the target to judge by.")
     error_ratio: Ratio = Field(
-        0.20, gt=0, description="Target's share of errors that is surely exceeded."
+        0.50, gt=0, description="Target's share of errors that is surely exceeded."
     )
     decode_failure_ratio: Ratio = Field(
         0.50, gt=0, description="Target's share of unreadable images that is surely exceeded."

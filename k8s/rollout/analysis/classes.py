@@ -41,9 +41,7 @@ def observe(evidence: Mapping[str, RateEvidence], window: Window) -> dict[str, R
     }
 
 
-def compare(
-    evidence: Mapping[str, RateEvidence], policy: Classes, demand: Demand, windows: int
-) -> Comparison:
+def compare(evidence: Mapping[str, RateEvidence], policy: Classes, demand: Demand) -> Comparison:
     """Of the mix.
 
     Its evidence is the mean of the classes' e-values, which is one, however they hang together.
@@ -71,7 +69,7 @@ def compare(
         margin=policy.margin,
         log_evidence=log_mean_exp([one.log_evidence for one in evidence.values()]),
         sample=most.target_of,
-        needed=_needed(evidence, policy, demand, windows),
+        needed=_needed(evidence, policy, demand.power),
         about=key,
     )
 
@@ -83,19 +81,18 @@ def _lost(one: RateEvidence, policy: Classes) -> bool:
     )
 
 
-def _needed(
-    evidence: Mapping[str, RateEvidence], policy: Classes, demand: Demand, windows: int
-) -> float:
-    """Images of the target that show the loss of the rarest class that is looked for."""
-    wide = [one for one in evidence.values() if one.mean_base >= policy.smallest_share]
-    if not wide:
-        return 0.0
-    rarest = min(wide, key=lambda one: one.mean_base / one.dispersion)
-    return rates.needed(
-        rarest,
-        CHANGES,
-        rarest.mean_base * policy.collapsed_ratio,
-        log_threshold=demand.log_threshold + math.log(len(evidence)),
-        power=demand.power,
-        window_of=rarest.target_of / max(1, windows),
+def _needed(evidence: Mapping[str, RateEvidence], policy: Classes, power: float) -> float:
+    """Images of the target that show the loss of any class that is looked for."""
+    return max(
+        (
+            rates.needed(
+                one,
+                one.mean_base * (policy.collapsed_ratio - 1),
+                one.mean_base * (policy.lost_ratio - 1),
+                power,
+            )
+            for one in evidence.values()
+            if one.mean_base >= policy.smallest_share
+        ),
+        default=0.0,
     )

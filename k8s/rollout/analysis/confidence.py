@@ -30,13 +30,7 @@ def compare(evidence: SignEvidence, policy: Confidence, demand: Demand) -> Compa
         margin=policy.margin,
         log_evidence=evidence.log_evidence,
         sample=evidence.windows,
-        needed=signs.needed(
-            evidence,
-            policy.margin,
-            policy.intolerable,
-            log_threshold=demand.log_threshold,
-            power=demand.power,
-        ),
+        needed=signs.needed(evidence, policy.margin, policy.intolerable, demand.power),
     )
 
 

@@ -93,13 +93,13 @@ def compare(evidence: Evidence, policy: Policy) -> dict[str, Comparison]:
     found = {}
     for name in offences.OFFENCES:
         rate = evidence.rates.get(name, RateEvidence())
-        found[name] = offences.compare(rate, getattr(policy, name), demand, evidence.windows)
+        found[name] = offences.compare(rate, getattr(policy, name), demand)
     for name in latency.FIGURES:
         sign = evidence.signs.get(name, SignEvidence())
         found[name] = latency.compare(sign, getattr(policy, name), demand)
     sign = evidence.signs.get("confidence", SignEvidence())
     found["confidence"] = confidence.compare(sign, policy.confidence, demand)
-    found["classes"] = classes.compare(evidence.classes, policy.classes, demand, evidence.windows)
+    found["classes"] = classes.compare(evidence.classes, policy.classes, demand)
     return found
 
 

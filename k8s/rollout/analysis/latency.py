@@ -48,7 +48,6 @@ def compare(evidence: SignEvidence, slowdown: Slowdown, demand: Demand) -> Compa
             evidence,
             math.log(slowdown.margin_ratio),
             math.log(slowdown.intolerable_ratio),
-            log_threshold=demand.log_threshold,
-            power=demand.power,
+            demand.power,
         ),
     )

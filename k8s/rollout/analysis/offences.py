@@ -23,8 +23,8 @@ def observe(name: str, evidence: RateEvidence, window: Window) -> RateEvidence:
     return rates.observe(evidence, RISES, primary, target)
 
 
-def compare(evidence: RateEvidence, rate: Rate, demand: Demand, windows: int) -> Comparison:
-    """Of an offence whose evidence and policy are given, after so many windows."""
+def compare(evidence: RateEvidence, rate: Rate, demand: Demand) -> Comparison:
+    """Of an offence whose evidence and policy are given."""
     base = evidence.mean_base
     margin = max(rate.margin, base * (rate.margin_ratio - 1))
     intolerable = max(rate.intolerable, base * (rate.intolerable_ratio - 1))
@@ -36,14 +36,7 @@ def compare(evidence: RateEvidence, rate: Rate, demand: Demand, windows: int) ->
         margin=margin,
         log_evidence=evidence.log_evidence,
         sample=evidence.target_of,
-        needed=rates.needed(
-            evidence,
-            RISES,
-            base + intolerable,
-            log_threshold=demand.log_threshold,
-            power=demand.power,
-            window_of=evidence.target_of / max(1, windows),
-        ),
+        needed=rates.needed(evidence, margin, intolerable, demand.power),
     )
 
 

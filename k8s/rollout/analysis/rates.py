@@ -108,15 +108,14 @@ def observe(
     for ratio in ratios:
         on_target, on_primary = _log_odds(ratio, chance)
         gains.append(exponent * (target.events * on_target + primary.events * on_primary))
-    odds = _odds_so_far(evidence) * chance / (1 - chance)
-    expected = odds / (1 + odds)
+    deviation, variance = _deviation(evidence, chance, events, target.events)
     weight = target.of * primary.of / (target.of + primary.of)
     zeros = (0.0,) * len(ratios)
     return RateEvidence(
         tuple(e + gain for e, gain in zip(evidence.log_e or zeros, gains, strict=True)),
         tuple(max(pair) for pair in zip(evidence.loudest or zeros, gains, strict=True)),
-        evidence.spread + (target.events - events * expected) ** 2,
-        evidence.expected_spread + events * expected * (1 - expected),
+        evidence.spread + deviation,
+        evidence.expected_spread + variance,
         evidence.primary_events + primary.events,
         evidence.primary_of + primary.of,
         evidence.target_events + target.events,
@@ -127,56 +126,27 @@ def observe(
     )
 
 
-def needed(
-    evidence: RateEvidence,
-    ratios: tuple[float, ...],
-    other: float,
-    *,
-    log_threshold: float,
-    power: float,
-    window_of: float,
-) -> float:
-    """How much of the target has to be seen, in all, to show a share of `other`.
+def needed(evidence: RateEvidence, margin: float, intolerable: float, power: float) -> float:
+    """How much of the target has to be seen until an intolerable change of its rate shows.
 
-    The log of the e-value grows by a known mean and variance per request, so it is normal enough
-    to solve for the number at which it exceeds the threshold with the given power.
+    It shows when the change that is seen exceeds the margin, which it misses by normal chance.
 
     Args:
-        evidence: of which the primary's share, the split and the dispersion are taken.
-        ratios: the alternatives.
-        other: the target's share that is to be shown.
-        log_threshold: of the e-value.
-        power: chance to show it.
-        window_of: requests or images of the target in a window, because the loudest is left out.
+        evidence: of which the primary's rate, the split and the dispersion are taken.
+        margin, intolerable: changes of the target's rate, both rises or both falls.
+        power: chance that it shows.
 
     Returns:
-        Requests or images of the target; infinity if they show nothing.
+        Requests or images of the target; infinity before the first window.
     """
-    if not evidence.target_of or not evidence.primary_of:
+    if not evidence.weight:
         return math.inf
-    base = (evidence.primary_events + 0.5) / (evidence.primary_of + 1)
-    chance = evidence.target_of / (evidence.target_of + evidence.primary_of)
-    primary_per_target = (1 - chance) / chance
+    base = evidence.mean_base
+    other = min(1.0, max(0.0, base + intolerable))
+    per_target = evidence.target_of / evidence.primary_of
+    variance = other * (1 - other) + base * (1 - base) * per_target
     z = NormalDist().inv_cdf(power)
-    fewest = math.inf
-    for ratio in ratios:
-        on_target, on_primary = _log_odds(ratio, chance)
-        target_rate, primary_rate = other, base * primary_per_target
-        mean = (target_rate * on_target + primary_rate * on_primary) / evidence.dispersion
-        square = target_rate * on_target**2 + primary_rate * on_primary**2
-        variance = square / evidence.dispersion
-        if mean <= 0:
-            continue
-        loudest = mean * window_of + 2 * math.sqrt(variance * window_of)
-        wanted = log_threshold + math.log(len(ratios)) + loudest
-        fewest = min(fewest, first_exceeding(mean, variance, z, wanted))
-    return fewest
-
-
-def first_exceeding(mean: float, variance: float, z: float, wanted: float) -> float:
-    """The n from which a sum of n terms exceeds `wanted` but for z standard deviations."""
-    root = z * math.sqrt(variance) + math.sqrt(z * z * variance + 4 * mean * wanted)
-    return (root / (2 * mean)) ** 2
+    return evidence.dispersion * variance * (z / (intolerable - margin)) ** 2
 
 
 def log_mean_exp(values: list[float]) -> float:
@@ -190,10 +160,23 @@ def _log_odds(ratio: float, chance: float) -> tuple[float, float]:
     return math.log(ratio / total), -math.log(total)
 
 
-def _odds_so_far(evidence: RateEvidence) -> float:
-    """Target's rate over primary's in the windows before; 1 before the first."""
-    if not evidence.weight:
-        return 1.0
-    target = (evidence.target_events + 0.5) / (evidence.target_of + 1)
-    primary = (evidence.primary_events + 0.5) / (evidence.primary_of + 1)
-    return target / primary
+def _deviation(
+    evidence: RateEvidence, chance: float, events: float, on_target: float
+) -> tuple[float, float]:
+    """Squared deviation of the target's events from what was expected, and its variance.
+
+    Expected is a target like the primary, or one that differs as the windows before say, whichever
+    is nearer: an incident of both sides is no clump, and neither is a steady difference.
+    """
+    ratios = [1.0]
+    if evidence.weight:
+        target = (evidence.target_events + 0.5) / evidence.target_of
+        primary = (evidence.primary_events + 0.5) / evidence.primary_of
+        ratios.append(target / primary)
+    found = []
+    for ratio in ratios:
+        odds = ratio * chance / (1 - chance)
+        expected = odds / (1 + odds)
+        variance = events * expected * (1 - expected)
+        found.append(((on_target - events * expected) ** 2, variance))
+    return min(found, key=lambda pair: pair[0] / (pair[1] or 1.0))

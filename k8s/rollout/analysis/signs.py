@@ -13,11 +13,11 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from k8s.rollout.analysis.rates import first_exceeding, log_mean_exp
+from k8s.rollout.analysis.rates import log_mean_exp
 
 _STAKES = (0.3, 0.6, 0.9)
-# Windows after which the spread of the differences counts as known.
-_KNOWN = 5
+# Windows that tell the spread of the differences; those that hang together tell less than others.
+_FEWEST = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,31 +73,19 @@ def observe(evidence: SignEvidence, margin: float, primary: float, target: float
     )
 
 
-def needed(
-    evidence: SignEvidence,
-    margin: float,
-    intolerable: float,
-    *,
-    log_threshold: float,
-    power: float,
-) -> float:
-    """How many windows, in all, show an intolerable difference with the given power.
+def needed(evidence: SignEvidence, margin: float, intolerable: float, power: float) -> float:
+    """How many windows have to be seen until an intolerable difference shows.
 
-    The windows' own spread says how often one would exceed the margin if the true difference were
-    the intolerable one.
+    It shows when the mean difference exceeds the margin, which it misses by normal chance: the
+    windows' own spread tells how far off their mean may be.
+
+    Args:
+        evidence: of which the spread is taken.
+        margin, intolerable: differences.
+        power: chance that it shows.
     """
-    if evidence.windows < _KNOWN:
-        return math.inf
+    if evidence.windows < _FEWEST:
+        return _FEWEST
     spread = math.sqrt(evidence.squares / (evidence.windows - 1))
-    distance = (intolerable - margin) / max(spread, 1e-9)
-    often = min(max(NormalDist().cdf(distance), 0.55), 0.99)
     z = NormalDist().inv_cdf(power)
-    fewest = math.inf
-    for stake in _STAKES:
-        won, lost = math.log1p(stake), math.log1p(-stake)
-        mean = often * won + (1 - often) * lost
-        variance = often * (1 - often) * (won - lost) ** 2
-        if mean > 0:
-            wanted = log_threshold + math.log(len(_STAKES))
-            fewest = min(fewest, first_exceeding(mean, variance, z, wanted))
-    return math.ceil(fewest) if math.isfinite(fewest) else fewest
+    return max(_FEWEST, (z * spread / (intolerable - margin)) ** 2)

@@ -1,0 +1,1 @@
+"""Rollouts with known truth, decided by the analyst's own code."""
