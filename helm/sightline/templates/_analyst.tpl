@@ -1,0 +1,64 @@
+{{/* The analyst's settings, as k8s/rollout/settings.py reads them. */}}
+{{- define "sightline.analystSettings" -}}
+{{- $analyst := .Values.analyst -}}
+mode: {{ .Values.deploymentMode }}
+model_name: {{ include "sightline.modelName" . | quote }}
+interval_s: {{ include "sightline.scalar" $analyst.intervalSeconds }}
+prometheus:
+  address: {{ $analyst.prometheus.address | quote }}
+  matchers: {{ prepend (compact (list $analyst.prometheus.matchers)) (printf "namespace=%q" .Release.Namespace) | join "," | quote }}
+  {{- if $analyst.prometheus.tokenSecretName }}
+  token_file: /etc/sightline/prometheus/token
+  {{- end }}
+{{- if or $analyst.references.claimName $analyst.references.configMapName }}
+references:
+  folder: /references
+  {{- if .Values.token.secretName }}
+  token_file: /etc/sightline/token/tokens
+  {{- end }}
+{{- end }}
+policy:
+  {{- include "sightline.numbers" $analyst.policy | fromYaml | toYaml | nindent 2 }}
+{{- end }}
+
+{{/* Helm reads numbers as floats, and YAML as it writes them has 1e+06. JSON has not. */}}
+{{- define "sightline.numbers" -}}
+{{ toJson . }}
+{{- end }}
+
+{{- define "sightline.analystLabels" -}}
+{{ include "sightline.labels" . }}
+app.kubernetes.io/component: analyst
+{{- end }}
+
+{{- define "sightline.analystSelector" -}}
+app.kubernetes.io/instance: {{ include "sightline.name" . }}
+app.kubernetes.io/component: analyst
+{{- end }}
+
+{{- define "sightline.refuseAnalyst" -}}
+{{- $values := .Values -}}
+{{- $analyst := $values.analyst -}}
+{{- $standard := eq $values.deploymentMode "Standard" -}}
+{{- if $values.canary.enabled }}
+{{- fail "analyst.enabled and canary.enabled are true: both would divide the requests. With the analyst every change of model.uri or image.tag is a canary by itself; set canary.enabled=false." }}
+{{- end }}
+{{- if and $standard (ne $values.route.type "httpRoute") }}
+{{- fail (printf "analyst.enabled is true and route.type is %s: in Standard mode only an HTTPRoute divides requests (KServe 0.20 does not). Set route.type=httpRoute and route.parentRefs, or deploymentMode=Knative." $values.route.type) }}
+{{- end }}
+{{- if not $analyst.prometheus.address }}
+{{- fail "analyst.enabled is true and analyst.prometheus.address is empty: without metrics nothing could be decided; set it to the address of Prometheus, such as http://prometheus-operated.monitoring:9090" }}
+{{- end }}
+{{- if and $standard (eq (int64 $values.autoscaling.minReplicas) 0) }}
+{{- fail "analyst.enabled is true and autoscaling.minReplicas is 0: a new model without a pod never becomes ready, and would be rolled back. Set autoscaling.minReplicas to at least 1, or deploymentMode=Knative." }}
+{{- end }}
+{{- if and $analyst.references.claimName $analyst.references.configMapName }}
+{{- fail "analyst.references.claimName and analyst.references.configMapName are both set; keep the one that has the images" }}
+{{- end }}
+{{- if and (eq $analyst.policy.on_silence "probe") (not (or $analyst.references.claimName $analyst.references.configMapName)) }}
+{{- fail "analyst.policy.on_silence is probe, and analyst.references.claimName and configMapName are empty: there is nothing to send. Name a PersistentVolumeClaim or ConfigMap with images, or set analyst.policy.on_silence=hold." }}
+{{- end }}
+{{- if eq $analyst.imageTag "latest" }}
+{{- fail (printf "analyst.imageTag is \"latest\": nobody could say which analyst has decided. Name a version, or leave it empty for %s." .Chart.AppVersion) }}
+{{- end }}
+{{- end }}
