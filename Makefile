@@ -107,6 +107,10 @@ bench-train: $(STAMP) ## The same of the trainer, in half an hour (BENCH="baseli
 bench-trackers: $(STAMP) ## What MLflow, W&B and no tracker cost the same training
 	$(PY) -m tests.bench.trackers $(BENCH)
 
+.PHONY: bench-rollout
+bench-rollout: $(STAMP) ## Thousands of simulated rollouts whose truth is known, in ten minutes
+	$(PY) -m tests.bench.rollout $(BENCH)
+
 .PHONY: bench-peers
 bench-peers: $(STAMP) $(PEERS:%=build/peers/%/.installed) ## The same against more servers
 	$(PY) -m tests.bench.serving peers

@@ -1,0 +1,46 @@
+"""`python -m tests.bench.rollout`: how often the analyst is wrong, by simulation.
+
+Writes `rollout.json`, and the table of docs/rollout.md as `rollout.md`.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+
+from tests.bench import command
+from tests.bench.rollout.report import figures, goals, kinds, markdown
+from tests.bench.rollout.scenario import SCENARIOS
+from tests.bench.rollout.simulation import Ended, simulate
+
+# Of each kind; more of those that goals are about.
+_ROLLOUTS, _MORE = 300, 1000
+_QUICK = 10
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Simulate on all CPUs."""
+    scenarios = {scenario.name: scenario for scenario in SCENARIOS}
+    arguments = command.read(argv, "tests.bench.rollout", __doc__ or "", scenarios)
+    ended: dict[str, list[Ended]] = {}
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for name in arguments.sections:
+            many = _MORE if name in ("no_difference", "errors_doubled") else _ROLLOUTS
+            rollouts = arguments.rounds or (_QUICK if arguments.quick else many)
+            tasks = repeat(scenarios[name]), range(rollouts)
+            ended[name] = list(pool.map(simulate, *tasks, chunksize=5))
+            print(f"{name}: {rollouts} rollouts", flush=True)
+    all_of = kinds(ended)
+    arguments.directory.mkdir(parents=True, exist_ok=True)
+    document = json.dumps(figures(all_of), indent=1)
+    (arguments.directory / "rollout.json").write_text(document + "\n")
+    (arguments.directory / "rollout.md").write_text(markdown(all_of))
+    print(markdown(all_of))
+    for goal, met in goals(all_of).items():
+        print(f"{'met' if met else 'MISSED'}: {goal}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
