@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Stages: train, serve-cpu (no torch), serve-gpu. `make images` builds them all.
+# Stages: train, serve-cpu (no torch), serve-gpu, rollout. `make images` builds them all.
 #
 # Any Debian-like image with Python 3.11 and venv will do as a base. Behind a proxy, pass the usual
 # HTTP_PROXY, HTTPS_PROXY and NO_PROXY build arguments. A package index or a certificate authority
@@ -46,6 +46,13 @@ RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca-bundle,target=/run/secrets/ca-bundle \
     /opt/pip/bin/pip install ".[serve]" && /opt/pip/bin/pip uninstall --yes sightline
 
+# The analyst reads no image: what it needs is its extra, and nothing of what all the others need.
+FROM build AS dependencies-rollout
+RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf \
+    --mount=type=secret,id=ca-bundle,target=/run/secrets/ca-bundle \
+    python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['rollout'], sep='\n')" > rollout.txt \
+    && /opt/pip/bin/pip install --requirement rollout.txt
+
 FROM build AS packages-train
 COPY model model
 COPY train train
@@ -56,6 +63,13 @@ RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf \
 FROM build AS packages-serve
 COPY model model
 COPY predictor predictor
+RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf \
+    --mount=type=secret,id=ca-bundle,target=/run/secrets/ca-bundle \
+    /opt/pip/bin/pip install --no-deps --target /opt/sightline .
+
+FROM build AS packages-rollout
+COPY k8s/__init__.py k8s/__init__.py
+COPY k8s/rollout k8s/rollout
 RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca-bundle,target=/run/secrets/ca-bundle \
     /opt/pip/bin/pip install --no-deps --target /opt/sightline .
@@ -81,6 +95,19 @@ ARG REVISION=unknown
 ENV SIGHTLINE_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="sightline-train" \
       org.opencontainers.image.description="Images to a released, calibrated, explained bundle" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+FROM runtime AS rollout
+EXPOSE 8080
+HEALTHCHECK NONE
+ENTRYPOINT ["python", "-m", "k8s.rollout"]
+COPY --from=dependencies-rollout /opt/venv /opt/venv
+COPY --from=packages-rollout /opt/sightline /opt/sightline
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="sightline-rollout" \
+      org.opencontainers.image.description="Steps requests to a new model while it is no worse" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 

@@ -15,7 +15,7 @@ IMAGE_PREFIX   ?= sightline
 VERSION        := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 REVISION       := $(shell git rev-parse --verify HEAD 2>/dev/null || echo unknown)$(shell \
                     test -z "$$(git status --porcelain 2>/dev/null)" || echo -dirty)
-STAGES         := train serve-cpu serve-gpu
+STAGES         := train serve-cpu serve-gpu rollout
 # What k8s/ and the chart are checked with. An installed one may be named: make test HELM=helm KUBE_SCORE=kube-score
 GO             ?= go
 TOOLS          := build/tools
@@ -161,12 +161,13 @@ format: $(STAMP) ## Rewrite the Python sources in the project's format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: images image-train image-cpu image-gpu
-images: image-train image-cpu image-gpu ## Build all images (CONTAINER_TOOL=docker|podman|buildah)
+.PHONY: images image-train image-cpu image-gpu image-rollout
+images: image-train image-cpu image-gpu image-rollout ## Build all images (CONTAINER_TOOL=docker|podman|buildah)
 
 image-train: build-train ## Image of the training jobs
 image-cpu: build-serve-cpu ## Image of the predictor on CPUs, without torch
 image-gpu: build-serve-gpu ## Image of the predictor on GPUs
+image-rollout: build-rollout ## Image of the canary analyst
 
 .PHONY: $(STAGES:%=build-%)
 $(STAGES:%=build-%): build-%:

@@ -5,7 +5,7 @@
 #
 # usage: scripts/build-image.sh STAGE WORKDIR [ARCHIVE]
 #
-#   STAGE     train, serve-cpu or serve-gpu
+#   STAGE     train, serve-cpu, serve-gpu or rollout
 #   WORKDIR   throw-away directory for the base and the image store, kept between calls; delete it
 #             when done (3 GB for serve-cpu, 16 for each of the others)
 #   ARCHIVE   also write the image to this file, as `docker load` and `ctr images import` read it
@@ -33,6 +33,7 @@ archive=${3:+$(realpath "$3")}
 case $stage in
   train) package=train ;;
   serve-cpu | serve-gpu) package=predictor ;;
+  rollout) package=k8s.rollout ;;
   *) usage ;;
 esac
 for tool in buildah debootstrap; do
@@ -106,19 +107,25 @@ def present(name):
     return importlib.util.find_spec(name) is not None
 
 
-__import__("model")
-__import__(package)
-other = "predictor" if package == "train" else "train"
-site = Path(importlib.util.find_spec("model").origin).parents[1]
+site = Path(__import__(package).__file__).parents[1]
+ours = {
+    "train": {"model", "train"},
+    "serve-cpu": {"model", "predictor"},
+    "serve-gpu": {"model", "predictor"},
+    "rollout": {"k8s"},
+}[stage]
+torch = {"train", "serve-gpu"}
+runtime = {"train": {"onnxruntime"}, "serve-cpu": {"onnxruntime"}, "serve-gpu": {"onnxruntime-gpu"}}
 distributions = {found.name.lower() for found in importlib.metadata.distributions()}
 runtimes = {name for name in distributions if name.startswith("onnxruntime")}
 assert (os.getuid(), os.getgid()) == (10001, 10001), (os.getuid(), os.getgid())
-assert not present(other), f"{other} has no place in {stage}"
+found = {name for name in ("model", "train", "predictor", "k8s") if present(name)}
+assert found == ours, f"{found}, not {ours}, in {stage}"
 assert not present("pip"), "pip has no place in an image"
-assert present("torch") == (stage != "serve-cpu"), "torch"
-assert runtimes == {"onnxruntime-gpu" if stage == "serve-gpu" else "onnxruntime"}, runtimes
+assert present("torch") == (stage in torch), "torch"
+assert runtimes == runtime.get(stage, set()), runtimes
 assert "sightline" in distributions
-assert (site / "model" / "__pycache__").is_dir(), "sources are not compiled"
+assert (site / min(ours) / "__pycache__").is_dir(), "sources are not compiled"
 Path("/tmp/probe").write_text("")
 for place in ("/", "/opt/sightline", "/opt/venv", "/var/tmp"):
     try:
@@ -126,8 +133,7 @@ for place in ("/", "/opt/sightline", "/opt/venv", "/var/tmp"):
     except OSError:
         continue
     raise AssertionError(f"{place} is writable")
-import onnxruntime
-print(f"{stage}: Python {sys.version.split()[0]}, onnxruntime {onnxruntime.__version__}")
+print(f"{stage}: Python {sys.version.split()[0]}", *sorted(runtimes))
 '
 
 setting() {

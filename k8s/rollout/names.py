@@ -13,6 +13,7 @@ MOVED_AT = "sightline/moved-at"
 REVISION = "sightline/revision"
 # Which revision was the latest when this spec was written (Knative mode).
 FOLLOWS = "sightline/follows"
+MANAGED_BY = "app.kubernetes.io/managed-by"
 # KServe's: an InferenceService that has it "true" is kept without pods and Service.
 STOP = "serving.kserve.io/stop"
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from k8s.rollout import names as at
-from k8s.rollout.cluster import CONFIG_MAP, Cluster, Object
+from k8s.rollout.cluster import CONFIG_MAP, MANAGER, Cluster, Object
 from k8s.rollout.names import Names
 from k8s.rollout.policy import Strict
 from k8s.rollout.state import Phase, State
@@ -128,7 +128,7 @@ def write(
             "app.kubernetes.io/name": "sightline",
             "app.kubernetes.io/instance": names.target,
             "app.kubernetes.io/component": "analyst",
-            "app.kubernetes.io/managed-by": "sightline-rollout",
+            at.MANAGED_BY: MANAGER,
         },
         "ownerReferences": [owner],
     }

@@ -4,8 +4,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from k8s.rollout.cluster import Object
-from k8s.rollout.names import MOVED_AT, workload
+from k8s.rollout.cluster import MANAGER, Object
+from k8s.rollout.names import MANAGED_BY, MOVED_AT, workload
 from k8s.rollout.service import covers
 
 
@@ -34,6 +34,7 @@ def divided(template: Mapping[str, Any], target: str, primary: str, weight_perce
             if weight
         ]
     metadata = {key: dict(template["metadata"].get(key) or {}) for key in ("labels", "annotations")}
+    metadata["labels"][MANAGED_BY] = MANAGER
     return {"metadata": metadata, "spec": spec}
 
 

@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from k8s.rollout.cluster import Object
-from k8s.rollout.names import REVISION, STOP, workload
+from k8s.rollout.cluster import MANAGER, Object
+from k8s.rollout.names import MANAGED_BY, REVISION, STOP, workload
 from k8s.rollout.record import Release
 
 _HELM = ("meta.helm.sh/", "kubectl.kubernetes.io/")
-_MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
 def revision_of(spec: Mapping[str, Any]) -> str:
@@ -77,7 +76,7 @@ def release_of(service: Object) -> Release:
         if key != STOP and not key.startswith(_HELM)
     }
     labels = {
-        key: value for key, value in (metadata.get("labels") or {}).items() if key != _MANAGED_BY
+        key: value for key, value in (metadata.get("labels") or {}).items() if key != MANAGED_BY
     }
     spec = service["spec"]
     return Release(revision=revision_of(spec), spec=spec, labels=labels, annotations=annotations)
@@ -95,7 +94,7 @@ def primary_of(release: Release, target: str, primary: str) -> Object:
         **(predictor.get("annotations") or {}),
         REVISION: release.revision,
     }
-    labels = {**release.labels, _MANAGED_BY: "sightline-rollout"}
+    labels = {**release.labels, MANAGED_BY: MANAGER}
     return {"metadata": {"labels": labels, "annotations": release.annotations}, "spec": spec}
 
 

@@ -54,7 +54,7 @@ def template(
 
 
 class Rendered:
-    """What a release consists of.
+    """What a release consists of, what the analyst is given to make included.
 
     Args:
         values: given to helm; `model.uri` is set if it is not said.
@@ -74,6 +74,12 @@ class Rendered:
         assert result.returncode == 0, result.stderr
         self.text = result.stdout
         self.objects: list[Object] = [each for each in yaml.safe_load_all(result.stdout) if each]
+        self.objects += [
+            yaml.safe_load(each["data"][key])
+            for each in self.all("ConfigMap")
+            for key in ("route.yaml", "inferenceservice.yaml")
+            if key in each["data"]
+        ]
 
     def kinds(self) -> list[str]:
         return sorted(each["kind"] for each in self.objects)

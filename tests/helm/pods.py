@@ -5,6 +5,7 @@ Linters know nothing of InferenceServices, and would be content with any.
 
 from typing import Any
 
+from k8s.rollout.service import primary_of, release_of
 from tests.helm.chart import Object
 
 # Of the predictor's specification, what is KServe's own and not the pod's.
@@ -89,10 +90,21 @@ def autoscaler(scaled: Object) -> Object:
     }
 
 
+def primary(objects: list[Object]) -> list[Object]:
+    """The InferenceService that the analyst adds to those of a release in Standard mode, if any."""
+    if not any("route.yaml" in each.get("data", {}) for each in objects):
+        return []
+    (target,) = (each for each in objects if each["kind"] == "InferenceService")
+    place = target["metadata"]["name"], f"{target['metadata']['name']}-primary"
+    made = primary_of(release_of(target), *place)
+    metadata = made["metadata"] | {"name": place[1], "namespace": target["metadata"]["namespace"]}
+    return [target | {"metadata": metadata, "spec": made["spec"]}]
+
+
 def lifted(objects: list[Object]) -> list[Object]:
     """The objects of a release, and in place of some what their controllers make of them."""
     found = []
-    for each in objects:
+    for each in [*objects, *primary(objects)]:
         if each["kind"] == "InferenceService":
             deployed = deployment(each)
             found += [deployed, service(deployed)]

@@ -18,8 +18,10 @@ def annotations(rendered: Rendered) -> Object:
 @pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem)
 def test_at_most_one_autoscaler(values: Any) -> None:
     rendered = Rendered(files=[values])
-    ours = rendered.all("HorizontalPodAutoscaler") + rendered.all("ScaledObject")
+    scalers = rendered.all("HorizontalPodAutoscaler") + rendered.all("ScaledObject")
     stable = rendered.all("InferenceService")[0]
+    deployed = f"{stable['metadata']['name']}-predictor"
+    ours = [each for each in scalers if each["spec"]["scaleTargetRef"]["name"] == deployed]
     kserve = stable["spec"]["predictor"].get("minReplicas") is not None
     assert len(ours) + kserve == 1
 

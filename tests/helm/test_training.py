@@ -63,6 +63,8 @@ def test_the_trainer_accepts_the_configurations_that_the_chart_writes(
     values: Path, tmp_path: Path
 ) -> None:
     for written in Rendered(files=[values]).all("ConfigMap"):
+        if "train.yaml" not in written["data"]:
+            continue
         file = tmp_path / "train.yaml"
         file.write_text(written["data"]["train.yaml"])
         load_config(file, [], {ROOT_VARIABLE: "/data"})

@@ -18,12 +18,7 @@ references:
   {{- end }}
 {{- end }}
 policy:
-  {{- include "sightline.numbers" $analyst.policy | fromYaml | toYaml | nindent 2 }}
-{{- end }}
-
-{{/* Helm reads numbers as floats, and YAML as it writes them has 1e+06. JSON has not. */}}
-{{- define "sightline.numbers" -}}
-{{ toJson . }}
+  {{- toYaml $analyst.policy | nindent 2 }}
 {{- end }}
 
 {{- define "sightline.analystLabels" -}}
@@ -57,6 +52,9 @@ app.kubernetes.io/component: analyst
 {{- end }}
 {{- if and (eq $analyst.policy.on_silence "probe") (not (or $analyst.references.claimName $analyst.references.configMapName)) }}
 {{- fail "analyst.policy.on_silence is probe, and analyst.references.claimName and configMapName are empty: there is nothing to send. Name a PersistentVolumeClaim or ConfigMap with images, or set analyst.policy.on_silence=hold." }}
+{{- end }}
+{{- if and (not $standard) (eq $analyst.policy.on_silence "probe") }}
+{{- fail "analyst.policy.on_silence is probe in Knative mode, where a revision without requests has no address to be asked at; set analyst.policy.on_silence=hold" }}
 {{- end }}
 {{- if eq $analyst.imageTag "latest" }}
 {{- fail (printf "analyst.imageTag is \"latest\": nobody could say which analyst has decided. Name a version, or leave it empty for %s." .Chart.AppVersion) }}

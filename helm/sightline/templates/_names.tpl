@@ -6,6 +6,14 @@
 {{ include "sightline.name" . }}-canary
 {{- end }}
 
+{{- define "sightline.primaryName" -}}
+{{ include "sightline.name" . }}-primary
+{{- end }}
+
+{{- define "sightline.analystName" -}}
+{{ include "sightline.name" . }}-analyst
+{{- end }}
+
 {{/* On pods, too: no version of the chart, or every release of it would restart them. */}}
 {{- define "sightline.labels" -}}
 app.kubernetes.io/name: sightline
@@ -20,8 +28,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* The InferenceServices, as a JSON list: KServe labels their pods with the name. */}}
 {{- define "sightline.services" -}}
 {{- $name := include "sightline.name" . -}}
-{{- $both := and .Values.canary.enabled (eq .Values.deploymentMode "Standard") -}}
-{{ $both | ternary (list $name (include "sightline.canaryName" .)) (list $name) | toJson }}
+{{- $standard := eq .Values.deploymentMode "Standard" -}}
+{{- if and .Values.canary.enabled $standard -}}
+{{ list $name (include "sightline.canaryName" .) | toJson }}
+{{- else if and .Values.analyst.enabled $standard -}}
+{{ list $name (include "sightline.primaryName" .) | toJson }}
+{{- else -}}
+{{ list $name | toJson }}
+{{- end -}}
 {{- end }}
 
 {{- define "sightline.modelName" -}}

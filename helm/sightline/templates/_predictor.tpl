@@ -1,13 +1,13 @@
 {{/*
 The InferenceService's predictor, of the first model and of the canary.
-Arguments: root, name, uri, version, imageTag, scaling (YAML of replicas and autoscaler).
+Arguments: root, name, uri, version, imageTag, scaling (YAML of replicas and autoscaler), annotations (none if missing).
 */}}
 {{- define "sightline.predictor" -}}
 {{- $root := .root -}}
 {{- $values := .root.Values -}}
 {{- $standard := eq $values.deploymentMode "Standard" -}}
 {{ .scaling }}
-{{- with $values.podAnnotations }}
+{{- with merge (dict) (.annotations | default dict) $values.podAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -95,6 +95,10 @@
 {{- fail "canary.uri, canary.imageTag or canary.version is set, and canary.enabled is false; set canary.enabled=true, or leave them out" }}
 {{- end }}
 
+{{- if $values.analyst.enabled }}
+{{- include "sightline.refuseAnalyst" . }}
+{{- end }}
+
 {{- if and $values.networkPolicy.enabled (not $values.networkPolicy.ingress.gateway) }}
 {{- fail "networkPolicy.enabled is true and networkPolicy.ingress.gateway is empty: no request would arrive. Name the gateway's pods by a namespaceSelector." }}
 {{- end }}
