@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from k8s.rollout.analysis import rates
 from k8s.rollout.analysis.comparison import Comparison, Demand, concluded
-from k8s.rollout.analysis.rates import CHANGES, RateEvidence, Share, log_mean_exp
+from k8s.rollout.analysis.rates import CHANGES, OF_IMAGES, RateEvidence, Share, log_mean_exp
 from k8s.rollout.analysis.window import Window
 from k8s.rollout.policy import Classes
 
@@ -32,7 +32,7 @@ def observe(evidence: Mapping[str, RateEvidence], window: Window) -> dict[str, R
         both[1] += target.classes.get(key, 0)
     return {
         key: rates.observe(
-            evidence.get(key, RateEvidence()),
+            evidence.get(key, OF_IMAGES),
             CHANGES,
             Share(on_primary, primary.images),
             Share(on_target, target.images),

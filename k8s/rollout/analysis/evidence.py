@@ -92,7 +92,7 @@ def compare(evidence: Evidence, policy: Policy) -> dict[str, Comparison]:
     demand = demand_of(policy)
     found = {}
     for name in offences.OFFENCES:
-        rate = evidence.rates.get(name, RateEvidence())
+        rate = evidence.rates.get(name, offences.first(name))
         found[name] = offences.compare(rate, getattr(policy, name), demand)
     for name in latency.FIGURES:
         sign = evidence.signs.get(name, SignEvidence())
@@ -117,7 +117,7 @@ def _compared(evidence: Evidence, policy: Policy, at_s: float) -> Evidence:
         windows=evidence.windows + 1,
         slow_windows=evidence.slow_windows + 1 if _slow(window, policy) else 0,
         rates={
-            name: offences.observe(name, evidence.rates.get(name, RateEvidence()), window)
+            name: offences.observe(name, evidence.rates.get(name, offences.first(name)), window)
             for name in offences.OFFENCES
         },
         signs=signs,

@@ -2,7 +2,7 @@
 
 from k8s.rollout.analysis import rates
 from k8s.rollout.analysis.comparison import Comparison, Demand, concluded
-from k8s.rollout.analysis.rates import RISES, RateEvidence, Share
+from k8s.rollout.analysis.rates import OF_IMAGES, OF_REQUESTS, RISES, RateEvidence, Share
 from k8s.rollout.analysis.window import Window
 from k8s.rollout.observation import Counts
 from k8s.rollout.policy import Rate
@@ -13,6 +13,12 @@ OFFENCES = {
     "decode_failures": ("decode_failures", "requests"),
     "abstention": ("abstained", "images"),
 }
+_FIRST = {"requests": OF_REQUESTS, "images": OF_IMAGES}
+
+
+def first(name: str) -> RateEvidence:
+    """Evidence of an offence before the first window."""
+    return _FIRST[OFFENCES[name][1]]
 
 
 def observe(name: str, evidence: RateEvidence, window: Window) -> RateEvidence:

@@ -24,8 +24,7 @@ from statistics import NormalDist
 RISES = (1.5, 2.0, 4.0, 16.0)
 CHANGES = (1 / 16, 1 / 4, 1 / 2, 2.0, 8.0)
 
-# Windows' worth of calm that the dispersion is estimated with from the start.
-_CALM = 5.0
+_FEW = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,8 @@ class RateEvidence:
         log_e: of each alternative ratio.
         loudest: what the loudest window adds to each.
         spread: squared deviations from what the windows before let expect.
-        expected_spread: what they come to without clumps.
+        expected_spread: what they come to without clumps. Both begin with what is believed
+            before anything is seen.
         primary_events, primary_of, target_events, target_of: totals.
         weight: of all windows, as Mantel and Haenszel weigh strata: n_t n_p / (n_t + n_p).
         rise: target's rate less primary's, times weight, summed.
@@ -57,8 +57,8 @@ class RateEvidence:
 
     log_e: tuple[float, ...] = ()
     loudest: tuple[float, ...] = ()
-    spread: float = 0.0
-    expected_spread: float = 0.0
+    spread: float = 5.0
+    expected_spread: float = 5.0
     primary_events: float = 0.0
     primary_of: float = 0.0
     target_events: float = 0.0
@@ -69,7 +69,7 @@ class RateEvidence:
 
     @property
     def dispersion(self) -> float:
-        return max(1.0, (_CALM + self.spread) / (_CALM + self.expected_spread))
+        return max(1.0, self.spread / self.expected_spread)
 
     @property
     def log_evidence(self) -> float:
@@ -91,13 +91,19 @@ class RateEvidence:
         return self.base / self.weight if self.weight else 0.0
 
 
+# Requests are divided by dice. Images come with others of their request, and a class that stays
+# away shows no clumps: these are believed in until many events have shown none.
+OF_REQUESTS = RateEvidence()
+OF_IMAGES = RateEvidence(spread=60.0, expected_spread=20.0)
+
+
 def observe(
     evidence: RateEvidence, ratios: tuple[float, ...], primary: Share, target: Share
 ) -> RateEvidence:
     """With one more window, in which both sides had requests.
 
     Args:
-        evidence: of the windows before.
+        evidence: of the windows before, `OF_REQUESTS` or `OF_IMAGES` before the first.
         ratios: the alternatives, the same at every call.
         primary, target: of the window.
     """
@@ -170,9 +176,15 @@ def _deviation(
     """
     ratios = [1.0]
     if evidence.weight:
-        target = (evidence.target_events + 0.5) / evidence.target_of
         primary = (evidence.primary_events + 0.5) / evidence.primary_of
-        ratios.append(target / primary)
+        alike = primary * evidence.target_of
+        ratios.append(
+            max(
+                (evidence.target_events + 0.5) / alike,
+                # Few events that did not come are no sign yet that none will.
+                (evidence.target_events + _FEW) / (alike + _FEW),
+            )
+        )
     found = []
     for ratio in ratios:
         odds = ratio * chance / (1 - chance)
