@@ -78,12 +78,14 @@ class KubernetesTransport:
         self, method: str, path: str, query: Mapping[str, str], body: str, content_type: str
     ) -> tuple[int, bytes]:
         headers = {"Accept": "application/json", "Content-Type": content_type}
+        # The client writes out what it is told is JSON itself.
+        content = (json.loads(body) if "json" in content_type else body) if body else None
         request = self._api.param_serialize(
             method,
             path,
             query_params=list(query.items()),
             header_params=headers,
-            body=body.encode() or None,
+            body=content,
             auth_settings=["BearerToken"],
         )
         try:
@@ -158,7 +160,7 @@ class Cluster:
             },
             "type": "Warning" if warning else "Normal",
             "reason": reason,
-            "message": message[:1024],
+            "message": message[:8192],
             "source": {"component": self._reporter},
             "firstTimestamp": now[:19] + "Z",
             "lastTimestamp": now[:19] + "Z",

@@ -175,7 +175,11 @@ class Controller:
             self._telemetry.decided(decision, at_s)
         for news in step.news:
             self._log(news, record)
-            self._cluster.tell(mode.subject, news.reason, news.message, warning=news.warning)
+            try:
+                self._cluster.tell(mode.subject, news.reason, news.message, warning=news.warning)
+            except ApiError as error:
+                # It has happened all the same, and the record says so.
+                _LOG.warning("an event was lost", extra={"error": str(error)})
 
     def _log(self, news: News, record: Record) -> None:
         extra = {
