@@ -150,11 +150,16 @@ lint-chart: export SIGHTLINE_HELM := $(HELM)
 lint-chart: export SIGHTLINE_KUBE_SCORE := $(KUBE_SCORE)
 lint-chart: $(STAMP) $(BUILT)
 	$(PY) scripts/chart-reference.py --check
+	$(PY) -m scripts.dashboards --check
 	$(PY) -m tests.helm.lint
 
 .PHONY: chart-reference
 chart-reference: $(STAMP) ## Put the comments of the chart's values into its README and schema
 	$(PY) scripts/chart-reference.py
+
+.PHONY: dashboards
+dashboards: $(STAMP) ## Write the chart's Grafana dashboards
+	$(PY) -m scripts.dashboards
 
 .PHONY: format
 format: $(STAMP) ## Rewrite the Python sources in the project's format

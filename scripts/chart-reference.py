@@ -16,6 +16,8 @@ import yaml
 
 CHART = Path(__file__).parents[1] / "helm/sightline"
 BEGIN, END = "<!-- values -->", "<!-- end of values -->"
+# Maps that a user fills.
+FREE = ("resources", "labels", "annotations")
 _KEY = re.compile(r"( *)([A-Za-z0-9_]+):")
 _COMMENT = re.compile(r" *# (.*)")
 
@@ -59,7 +61,7 @@ def keys(values: dict[str, Any], parent: str = "") -> Iterator[str]:
     """Every key with those it is below; maps that a user fills are leaves, even with defaults."""
     for key, value in values.items():
         yield parent + key
-        if isinstance(value, dict) and value and key != "resources":
+        if isinstance(value, dict) and value and key not in FREE:
             yield from keys(value, f"{parent}{key}.")
 
 

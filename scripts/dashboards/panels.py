@@ -1,0 +1,290 @@
+"""Panels, rows and dashboards, and the JSON that Grafana reads of them.
+
+The form is that of Grafana's dashboard JSON model:
+https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+JSON = dict[str, Any]
+Kind = Literal["timeseries", "stat", "table", "heatmap", "bargauge"]
+
+SCHEMA_VERSION = 39
+COLUMNS = 24
+SOURCE: JSON = {"type": "prometheus", "uid": "${datasource}"}
+# Of Grafana's units, and what a value of it may be.
+UNITS = {
+    "reqps": "requests per second",
+    "s": "seconds",
+    "bytes": "bytes",
+    "percentunit": "a share, 0 to 1",
+    "percent": "per cent, 0 to 100",
+    "short": "a number",
+    "suffix: images/s": "images per second",
+    "suffix: images": "images",
+    "suffix: CPUs": "CPUs",
+    "suffix:/s": "events per second",
+    "suffix:×": "a factor",
+    "sci": "a small number",
+    "dateTimeAsIso": "milliseconds since 1970",
+}
+
+
+@dataclass(frozen=True)
+class Query:
+    """What Prometheus is asked, and how its series are called: `{{label}}` stands for a label."""
+
+    expr: str
+    legend: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: a label, or `Value` and the query's letter."""
+
+    name: str
+    title: str
+    unit: str = "short"
+    words: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture.
+
+    Attributes:
+        shows: what is seen.
+        act: what to do when it is not as it should be.
+        unit: of the values, in Grafana's words; see `UNITS`.
+        steps: from which value on which colour, for a single number.
+        columns: of a table, in their order.
+        words: what is shown in place of a number.
+    """
+
+    title: str
+    unit: str
+    shows: str
+    act: str
+    queries: tuple[Query, ...]
+    kind: Kind = "timeseries"
+    width: int = 8
+    height: int = 8
+    stacked: bool = False
+    steps: tuple[tuple[float | None, str], ...] = ()
+    columns: tuple[Column, ...] = ()
+    words: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def instant(self) -> bool:
+        return self.kind in ("table", "bargauge")
+
+    def to_json(self, number: int, x: int, y: int) -> JSON:
+        return {
+            "id": number,
+            "type": self.kind,
+            "title": self.title,
+            "description": f"{self.shows}\n\n**What to do:** {self.act}",
+            "datasource": SOURCE,
+            "gridPos": {"x": x, "y": y, "w": self.width, "h": self.height},
+            "targets": [
+                self._target(*each) for each in zip("ABCDEFGH", self.queries, strict=False)
+            ],
+            "fieldConfig": self._fields(),
+            "options": self._options(),
+            **self._transformed(),
+        }
+
+    def _target(self, letter: str, query: Query) -> JSON:
+        form = {"table": "table", "heatmap": "heatmap"}.get(self.kind, "time_series")
+        return {
+            "refId": letter,
+            "datasource": SOURCE,
+            "editorMode": "code",
+            "expr": query.expr,
+            "legendFormat": query.legend or "__auto",
+            "format": form,
+            "instant": self.instant,
+            "range": not self.instant,
+        }
+
+    def _fields(self) -> JSON:
+        defaults: JSON = {"unit": self.unit, "mappings": _mapped(self.words)}
+        if self.unit == "percentunit":
+            defaults |= {"min": 0, "max": 1}
+        elif self.unit == "percent":
+            defaults |= {"min": 0, "max": 100}
+        elif self.kind == "timeseries":
+            defaults["min"] = 0
+        steps = self.steps or ((None, "blue" if self.kind == "stat" else "green"),)
+        defaults["thresholds"] = {
+            "mode": "absolute",
+            "steps": [{"value": value, "color": colour} for value, colour in steps],
+        }
+        if self.kind == "stat":
+            defaults["color"] = {"mode": "thresholds"}
+        if self.kind == "timeseries":
+            defaults["custom"] = {
+                "lineWidth": 1,
+                "fillOpacity": 60 if self.stacked else 8,
+                "showPoints": "never",
+                "stacking": {"mode": "normal" if self.stacked else "none", "group": "A"},
+            }
+        overrides = [
+            {
+                "matcher": {"id": "byName", "options": column.title},
+                "properties": [
+                    {"id": "unit", "value": column.unit},
+                    {"id": "mappings", "value": _mapped(column.words)},
+                ],
+            }
+            for column in self.columns
+            if column.unit != "short" or column.words
+        ]
+        return {"defaults": defaults, "overrides": overrides}
+
+    def _options(self) -> JSON:
+        last = {"calcs": ["lastNotNull"], "fields": "", "values": False}
+        options: dict[Kind, JSON] = {
+            "timeseries": {
+                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+                "tooltip": {"mode": "multi", "sort": "desc"},
+            },
+            "stat": {"reduceOptions": last, "colorMode": "value", "graphMode": "area"},
+            "table": {"showHeader": True, "cellHeight": "sm"},
+            "bargauge": {
+                "reduceOptions": last,
+                "orientation": "horizontal",
+                "displayMode": "basic",
+            },
+            "heatmap": {
+                "calculate": False,
+                "yAxis": {"unit": self.unit, "axisPlacement": "left"},
+                "color": {"mode": "scheme", "scheme": "Blues", "steps": 64},
+                "cellGap": 0,
+            },
+        }
+        return options[self.kind]
+
+    def _transformed(self) -> JSON:
+        if self.kind != "table":
+            return {}
+        # One row for each set of labels; what is not among the columns is hidden.
+        shown = {column.name: place for place, column in enumerate(self.columns)}
+        return {
+            "transformations": [
+                {"id": "merge", "options": {}},
+                {
+                    "id": "filterFieldsByName",
+                    "options": {"include": {"names": list(shown)}},
+                },
+                {
+                    "id": "organize",
+                    "options": {
+                        "indexByName": shown,
+                        "renameByName": {each.name: each.title for each in self.columns},
+                    },
+                },
+            ]
+        }
+
+
+def _mapped(words: Mapping[int, str]) -> list[JSON]:
+    if not words:
+        return []
+    options = {str(value): {"text": text, "index": value} for value, text in words.items()}
+    return [{"type": "value", "options": options}]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Panels under one heading."""
+
+    title: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """One page.
+
+    Attributes:
+        name: of its file, and of its address after `sightline-`.
+        shows: what it is for.
+        variables: in Grafana's form, without the data source, which every one has.
+        annotations: what is marked in every picture, in Grafana's form.
+    """
+
+    name: str
+    title: str
+    shows: str
+    variables: tuple[JSON, ...]
+    annotations: tuple[JSON, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def uid(self) -> str:
+        return f"sightline-{self.name}"
+
+    def to_json(self, others: Sequence["Dashboard"]) -> JSON:
+        return {
+            "uid": self.uid,
+            "title": f"Sightline / {self.title}",
+            "description": self.shows,
+            "tags": ["sightline"],
+            "schemaVersion": SCHEMA_VERSION,
+            "editable": False,
+            "graphTooltip": 1,
+            "refresh": "30s",
+            "time": {"from": "now-1h", "to": "now"},
+            "timezone": "browser",
+            "links": [_link(each) for each in others if each is not self],
+            "templating": {"list": [_SOURCES, *self.variables]},
+            "annotations": {"list": list(self.annotations)},
+            "panels": list(_placed(self.rows)),
+        }
+
+
+_SOURCES: JSON = {
+    "name": "datasource",
+    "label": "Data source",
+    "type": "datasource",
+    "query": "prometheus",
+    "refresh": 1,
+}
+
+
+def _link(other: Dashboard) -> JSON:
+    return {
+        "title": other.title,
+        "tooltip": other.shows,
+        "type": "link",
+        "icon": "dashboard",
+        "url": f"/d/{other.uid}",
+        "keepTime": True,
+        "includeVars": True,
+        "targetBlank": False,
+    }
+
+
+def _placed(rows: Sequence[Row]) -> Iterator[JSON]:
+    """Panels from left to right, and on the next line when one is full."""
+    number, y = 1, 0
+    for row in rows:
+        position = {"x": 0, "y": y, "w": COLUMNS, "h": 1}
+        yield {
+            "id": number,
+            "type": "row",
+            "title": row.title,
+            "collapsed": False,
+            "gridPos": position,
+            "panels": [],
+        }
+        number, x, y, line = number + 1, 0, y + 1, 0
+        for panel in row.panels:
+            if x + panel.width > COLUMNS:
+                x, y, line = 0, y + line, 0
+            yield panel.to_json(number, x, y)
+            number, x, line = number + 1, x + panel.width, max(line, panel.height)
+        y += line
