@@ -1,4 +1,4 @@
-"""`python -m k8s.rollout COMMAND --name RELEASE --namespace NAMESPACE`."""
+"""`python -m k8s.rollout COMMAND --name RELEASE --namespace NAMESPACE`, or `compare`."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 
 from k8s.rollout import record as records
+from k8s.rollout.agreement import add_compare
 from k8s.rollout.cluster import CONFIG_MAP, ApiError, Cluster, KubernetesTransport
 from k8s.rollout.controller import FAILURES, Controller
 from k8s.rollout.course import REQUESTS
@@ -69,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="say where the rollout is, as JSON")
     _about(status)
     status.set_defaults(act=_status)
+
+    add_compare(commands)
 
     for request in REQUESTS:
         asked = commands.add_parser(request, help=_MEANING[request])
