@@ -24,6 +24,7 @@ KUBE_SCORE     ?= $(TOOLS)/kube-score
 # Without kubectl, what it renders with is built.
 RENDERER       := $(if $(shell command -v kubectl),,$(TOOLS)/kustomize)
 BUILT          := $(filter $(TOOLS)/%,$(HELM) $(KUBE_SCORE)) $(RENDERER) $(TOOLS)/crds/.fetched
+CLUSTER        := $(TOOLS)/kubernetes/.built $(TOOLS)/cluster/.fetched $(addprefix $(TOOLS)/,etcd kserve kwok)
 SHELL_SCRIPTS  := .ci/run $(filter-out build/%,$(wildcard *.sh */*.sh */*/*.sh */*/*/*.sh))
 
 # What is pinned has to run on the oldest system and Python that the project supports.
@@ -65,12 +66,14 @@ demo: $(STAMP) ## Generate images, train, release, serve and ask once, on this m
 serve: $(STAMP) ## The demo, with the server left up until interrupted
 	$(PY) -m train demo --serve
 
+# Version of a Go module, by what tests/tools builds with it.
+pinned = $(shell sed -n 's|^[^=]*$1 v\([0-9.]*\)\( .*\)\?$$|\1|p' tests/tools/$2/go.mod)
+
 # Without these flags helm would take the cluster for Kubernetes 1.20.
-pinned = $(shell sed -n 's|^.*$1 v\([0-9.]*\).*|\1|p' tests/tools/helm/go.mod)
-$(TOOLS)/helm: VERSIONS = -X helm.sh/helm/v3/internal/version.version=v$(call pinned,helm.sh/helm/v3) \
+$(TOOLS)/helm: VERSIONS = -X helm.sh/helm/v3/internal/version.version=v$(call pinned,helm.sh/helm/v3,helm) \
   $(foreach package,chartutil lint/rules, \
     -X helm.sh/helm/v3/pkg/$(package).k8sVersionMajor=1 \
-    -X helm.sh/helm/v3/pkg/$(package).k8sVersionMinor=$(word 2,$(subst ., ,$(call pinned,k8s.io/client-go))))
+    -X helm.sh/helm/v3/pkg/$(package).k8sVersionMinor=$(word 2,$(subst ., ,$(call pinned,k8s.io/client-go,helm))))
 
 .PHONY: tools
 tools: $(BUILT) ## Build helm, kube-score and kustomize, and fetch the CRDs, as tests/tools pins them
@@ -84,15 +87,35 @@ $(TOOLS)/%: tests/tools/%/go.mod tests/tools/%/go.sum
 	cd tests/tools/$* && CGO_ENABLED=0 $(GO) build -mod=readonly -buildvcs=false -trimpath \
 	  -ldflags "-s -w $(VERSIONS)" -o $(CURDIR)/$@ tool
 
-$(TOOLS)/crds/.fetched: tests/tools/crds.txt scripts/fetch-crds.py | $(STAMP)
-	$(PY) scripts/fetch-crds.py --go $(GO) $< $(@D)
+$(TOOLS)/%/.fetched: tests/tools/%.txt scripts/fetch-manifests.py | $(STAMP)
+	$(PY) scripts/fetch-manifests.py --go $(GO) $< $(@D)
 	@touch $@
+
+# A control plane that does not know its own version is not believed by its clients.
+KUBERNETES := $(call pinned,k8s.io/kubernetes,kubernetes)
+KUBERNETES_FLAGS := $(foreach package,k8s.io/component-base/version k8s.io/client-go/pkg/version, \
+  $(foreach pair,gitVersion=v$(KUBERNETES) gitMajor=1 gitMinor=$(word 2,$(subst ., ,$(KUBERNETES))) \
+    gitTreeState=clean,-X $(package).$(pair)))
+
+$(TOOLS)/kubernetes/.built: tests/tools/kubernetes/go.mod tests/tools/kubernetes/go.sum
+	@mkdir -p $(@D)
+	cd tests/tools/kubernetes && CGO_ENABLED=0 $(GO) build -mod=readonly -buildvcs=false -trimpath \
+	  -ldflags "-s -w $(KUBERNETES_FLAGS)" -o $(CURDIR)/$(@D)/ tool
+	@touch $@
+
+.PHONY: cluster-tools
+cluster-tools: $(CLUSTER) ## Build a Kubernetes control plane and KServe's controller, as tests/tools pins them
 
 .PHONY: test
 test: export SIGHTLINE_HELM := $(HELM)
 test: export SIGHTLINE_KUBE_SCORE := $(KUBE_SCORE)
 test: $(STAMP) $(BUILT) ## Every test that needs neither a cluster nor a quiet machine (JOBS=1 PYTEST_ARGS=...)
 	$(PY) -m pytest -m "not cluster and not bench" --numprocesses $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+.PHONY: test-cluster
+test-cluster: export SIGHTLINE_HELM := $(HELM)
+test-cluster: $(STAMP) $(BUILT) $(CLUSTER) ## The tests on a real Kubernetes API with KServe's controller
+	$(PY) -m pytest -m cluster tests/cluster $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: $(STAMP) ## The measurements, on a quiet machine, in half an hour (BENCH="throughput faults")

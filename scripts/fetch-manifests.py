@@ -1,8 +1,9 @@
-"""Take the CRDs that the chart's objects are checked against out of Go modules.
+"""Take CRDs and other manifests out of the Go modules of the projects that publish them.
 
-usage: fetch-crds.py [--go GO] LIST DIRECTORY
+usage: fetch-manifests.py [--go GO] LIST DIRECTORY
 
-A line of the list is a module, its version, its checksum as go.sum has it, and the files in it.
+A line of the list is a module, its version, its checksum as go.sum has it, and the files in it;
+`*` stands for any name.
 """
 
 import argparse
@@ -46,11 +47,15 @@ def main() -> None:
     for line in options.list.read_text().splitlines():
         module, version, checksum, *files = line.split()
         home = fetch(options.go, module, version, checksum)
-        for file in files:
-            target = options.directory / Path(file).name
-            target.unlink(missing_ok=True)
-            # The cache is read-only, and so would be its copy.
-            shutil.copyfile(home / file, target)
+        for pattern in files:
+            found = sorted(home.glob(pattern))
+            if not found:
+                raise SystemExit(f"{module} {version} has no {pattern}")
+            for file in found:
+                target = options.directory / file.name
+                target.unlink(missing_ok=True)
+                # The cache is read-only, and so would be its copy.
+                shutil.copyfile(file, target)
 
 
 if __name__ == "__main__":
