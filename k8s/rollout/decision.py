@@ -60,6 +60,7 @@ def decide(
         return look.rollback("aborted by hand")
     if observation.target_gone:
         return look.rollback("the target was deleted")
+    look.pause_or_resume(request)
     if not observation.target_ready:
         return look.unready(refused="promote" if request == "promote" else None)
     if state.phase is Phase.PROMOTING:
@@ -67,7 +68,6 @@ def decide(
     if request == "promote":
         return look.promote("promoted by hand")
     look.begin_if_waiting()
-    look.pause_or_resume(request)
     look.take_in()
     return look.judge()
 
@@ -130,10 +130,12 @@ class _Look:
         )
 
     def pause_or_resume(self, request: Request) -> None:
-        if request == "pause":
+        state = self.state
+        if request == "pause" and state.phase is not Phase.PROMOTING:
             self._set(phase=Phase.PAUSED)
-        elif request == "resume" and self.state.phase in (Phase.PAUSED, Phase.HELD):
-            self._set(phase=Phase.ANALYSING, step_began_s=self.at_s)
+        elif request == "resume" and state.phase in (Phase.PAUSED, Phase.HELD):
+            phase = Phase.ANALYSING if state.unready_since_s is None else Phase.WAITING
+            self._set(phase=phase, step_began_s=self.at_s)
 
     def take_in(self) -> None:
         """What was seen, once."""

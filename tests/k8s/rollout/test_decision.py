@@ -243,6 +243,15 @@ def test_a_paused_rollout_stays_until_it_is_resumed_unless_it_is_worse() -> None
     assert look(paused, side(50, errors=50)).verdict is Verdict.ROLLBACK
 
 
+def test_pause_and_resume_are_met_while_the_target_is_not_ready() -> None:
+    waiting = look(at_step(5), ready=False).state
+    paused = ask(waiting, "pause", ready=False).state
+    assert look(paused).state.phase is Phase.PAUSED
+    resumed = ask(paused, "resume", ready=False)
+    assert (resumed.state.phase, resumed.weight_percent) == (Phase.WAITING, 0)
+    assert look(resumed.state).state.phase is Phase.ANALYSING
+
+
 def test_a_finished_promotion_is_idle_until_another_begins() -> None:
     state = finish(ask(at_step(5), "promote").state)
     decision = ask(state, "abort")
