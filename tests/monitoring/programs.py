@@ -67,6 +67,9 @@ class Prometheus:
         folder: for its configuration, its data and its log.
         targets: what it scrapes, every second.
         rules: groups of rules as in a PrometheusRule, evaluated every second.
+
+    Attributes:
+        address: where its HTTP API is.
     """
 
     def __init__(self, folder: Path, targets: Sequence[Target], rules: Mapping[str, Any]) -> None:
@@ -92,7 +95,8 @@ class Prometheus:
         }
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
         (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=30.0)
+        self.address = f"http://127.0.0.1:{self._port}"
+        self._client = httpx.Client(base_url=self.address, timeout=30.0)
         self._process = subprocess.Popen(
             [
                 program("prometheus"),

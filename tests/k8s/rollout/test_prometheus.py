@@ -1,15 +1,11 @@
 """Counts as a real Prometheus has them of pods that come, go and begin anew."""
 
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
-import yaml
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from k8s.rollout.observation import Counts
@@ -25,13 +21,14 @@ from k8s.rollout.prometheus import (
 )
 from model.decision import INDETERMINATE
 from predictor.metrics import Metrics
+from tests.monitoring.programs import Prometheus as Running
+from tests.monitoring.programs import Target
 from tests.predictor.servers import free_ports
 
 PRIMARY, TARGET = (
     'serving_kserve_io_inferenceservice="cxr-primary"',
     'serving_kserve_io_inferenceservice="cxr"',
 )
-PATIENCE_S = 30
 
 
 class Pod:
@@ -75,47 +72,16 @@ class Pod:
         self.metrics.requests.labels("v2", "infer", status, "1").inc(count)
 
 
-class Server:
-    """A real Prometheus that scrapes the pods twice a second."""
+class Server(Running):
+    """A real Prometheus that scrapes the pods."""
 
     def __init__(self, folder: Path, pods: list[Pod]) -> None:
-        program = shutil.which("prometheus")
-        assert program, "prometheus is missing: apt-get install prometheus"
-        (port,) = free_ports(1)
-        self.address = f"http://127.0.0.1:{port}"
-        targets = [{"targets": [pod.address], "labels": pod.labels} for pod in pods]
-        config = {
-            "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
-            "scrape_configs": [{"job_name": "pods", "static_configs": targets}],
-        }
-        (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-        self._process = subprocess.Popen(
-            [
-                program,
-                f"--config.file={folder / 'prometheus.yaml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-                "--log.level=error",
-            ]
-        )
+        super().__init__(folder, [Target(pod.address, pod.labels) for pod in pods], {})
 
     def until(self, query: str, value: float) -> float:
         """Wait until a query has a value, and return when."""
-        end = time.monotonic() + PATIENCE_S
-        while time.monotonic() < end:
-            try:
-                answer = httpx.get(f"{self.address}/api/v1/query", params={"query": query}).json()
-            except httpx.HTTPError:
-                answer = {"data": {"result": []}}
-            found = answer["data"]["result"]
-            if found and float(found[0]["value"][1]) == value:
-                return time.time()
-            time.sleep(0.1)
-        raise AssertionError(f"{query} was never {value}: {found}")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(PATIENCE_S)
+        self.wait_until(f"{query} == {value}", f"{query} is {value}")
+        return time.time()
 
 
 def asked(server: Server, matching: str, since_s: float, until_s: float) -> Counts:
@@ -125,11 +91,10 @@ def asked(server: Server, matching: str, since_s: float, until_s: float) -> Coun
 
 @contextmanager
 def scraped(folder: Path, pods: list[Pod]) -> Iterator[Server]:
-    server = Server(folder, pods)
     try:
-        yield server
+        with Server(folder, pods) as server:
+            yield server
     finally:
-        server.stop()
         for pod in pods:
             pod.end()
 
@@ -140,6 +105,7 @@ def test_counts_come_back_as_they_were_made_and_each_side_has_its_own(tmp_path: 
     other = Pod("cxr", "c", three)
     first.answer(5, "normal", 0.99, 0.02)
     with scraped(tmp_path, [first, second, other]) as server:
+        server.until(f"count({STARTED})", 3)
         since_s = server.until("sum(sightline_requests_total)", 5)
         first.answer(30, "normal", 0.99, 0.02)
         first.answer(10, "nodule", 0.62, 0.3, INDETERMINATE)
