@@ -12,6 +12,7 @@ from typing import Literal
 from k8s.rollout import guards
 from k8s.rollout.analysis import evidence as collected
 from k8s.rollout.analysis.comparison import Comparison, Status
+from k8s.rollout.lacks import in_time, lacks
 from k8s.rollout.observation import Observation
 from k8s.rollout.policy import Policy
 from k8s.rollout.state import Figures, Outcome, Phase, State, Verdict
@@ -155,12 +156,12 @@ class _Look:
         policy, state = self.policy, self.state
         evidence = state.evidence
         window = evidence.window
+        comparisons = collected.compare(evidence, policy)
         reason = guards.tripped(policy, window.primary, window.target, evidence.slow_windows)
         if reason is not None:
-            return self.rollback(reason)
+            return self.rollback(reason, comparisons)
         if state.observed_at_s >= state.settled_at_s and window.began_s < state.settled_at_s:
             self._set(evidence=collected.settled(evidence, state.observed_at_s))
-        comparisons = collected.compare(evidence, policy)
         worse = [f"{n}: {c}" for n, c in comparisons.items() if c.status is Status.WORSE]
         if worse:
             return self.rollback("the target is worse. " + "; ".join(worse), comparisons)
@@ -172,18 +173,19 @@ class _Look:
 
     def _progress(self, comparisons: dict[str, Comparison]) -> Decision:
         policy, state = self.policy, self.state
-        lacks = self._lacks(comparisons)
+        lacking = lacks(policy, state, comparisons)
         elapsed_s = self.at_s - state.step_began_s
-        if elapsed_s >= policy.min_step_s and not lacks:
+        if elapsed_s >= policy.min_step_s and not lacking:
             return self._advance(comparisons)
-        if lacks and elapsed_s >= policy.max_step_s:
-            return self._overdue(lacks, comparisons)
-        if not lacks:
+        if lacking and elapsed_s >= policy.max_step_s:
+            return self._overdue(lacking, comparisons)
+        if not lacking:
             reason = f"no reason against it, for {policy.min_step_s - elapsed_s:.0f} s more"
             return self._stay(Verdict.CONTINUE, reason, comparisons)
-        if elapsed_s >= policy.silence_s and self._pace(comparisons) * policy.max_step_s < 1:
-            return self._silent(lacks, comparisons)
-        return self._stay(Verdict.CONTINUE, "; ".join(lacks), comparisons)
+        silent = not in_time(policy, state, comparisons, elapsed_s)
+        if silent and elapsed_s >= policy.silence_s:
+            return self._silent("; ".join(lacking), comparisons)
+        return self._stay(Verdict.CONTINUE, "; ".join(lacking), comparisons)
 
     def _advance(self, comparisons: dict[str, Comparison]) -> Decision:
         policy, step = self.policy, self.state.step + 1
@@ -201,75 +203,24 @@ class _Look:
         reason = f"no worse in any respect at {figures.step} %"
         return self._decision(Verdict.ADVANCE, reason, policy.steps[step], figures=figures)
 
-    def _overdue(self, lacks: list[str], comparisons: dict[str, Comparison]) -> Decision:
+    def _overdue(self, lacking: list[str], comparisons: dict[str, Comparison]) -> Decision:
         policy = self.policy
         suspect = any(c.status is Status.SUSPECT for c in comparisons.values())
-        reason = f"overdue after {policy.max_step_s:.0f} s: " + "; ".join(lacks)
+        reason = f"overdue after {policy.max_step_s:.0f} s: " + "; ".join(lacking)
         if suspect and policy.at_max_step == "rollback":
             return self.rollback(reason, comparisons)
         self._set(phase=Phase.HELD)
-        return self._silent([reason], comparisons)
+        return self._silent(reason, comparisons)
 
-    def _silent(self, lacks: list[str], comparisons: dict[str, Comparison]) -> Decision:
+    def _silent(self, lacking: str, comparisons: dict[str, Comparison]) -> Decision:
         policy = self.policy
         left = policy.probe.requests_per_step - self.state.probed
         if policy.on_silence == "hold" or left <= 0:
-            return self._stay(Verdict.HOLD, "; ".join(lacks), comparisons)
+            return self._stay(Verdict.HOLD, lacking, comparisons)
         probe = min(left, policy.probe.requests_per_look)
         self._set(probed=self.state.probed + probe)
-        reason = f"{probe} reference inputs for each side, because " + "; ".join(lacks)
+        reason = f"{probe} reference inputs for each side, because {lacking}"
         return self._stay(Verdict.HOLD, reason, comparisons, probe)
-
-    def _lacks(self, comparisons: dict[str, Comparison]) -> list[str]:
-        """What has to be seen before the step may end."""
-        policy, evidence, step = self.policy, self.state.evidence, self.state.step
-        suspects = [
-            f"{name} is suspect: {comparison}"
-            for name, comparison in comparisons.items()
-            if comparison.status is Status.SUSPECT
-        ]
-        if self._dark_and_silent():
-            return suspects
-        lacks = [
-            f"{side} answered {requests:.0f} of {policy.min_requests} requests"
-            for side, requests in (
-                ("primary", evidence.primary_requests),
-                ("target", evidence.target_requests),
-            )
-            if requests < policy.min_requests
-        ]
-        # Nobody is served by a target at 0 %: the next step asks for the whole sample.
-        dark = policy.steps[step] == 0 and policy.steps[step + 1] < 100
-        if not dark:
-            lacks += [
-                f"{name} has {comparison.sample:.0f} of "
-                f"{'so far unknown' if comparison.needed is None else comparison.needed}"
-                for name, comparison in comparisons.items()
-                if comparison.status is Status.SHORT
-            ]
-        return lacks + suspects
-
-    def _dark_and_silent(self) -> bool:
-        """At 0 % readiness is enough, where nothing is mirrored and nothing is to be probed."""
-        policy, state = self.policy, self.state
-        dark = policy.steps[state.step] == 0 and policy.steps[state.step + 1] < 100
-        probing = policy.on_silence == "probe"
-        return dark and not probing and state.evidence.target_requests == 0
-
-    def _pace(self, comparisons: dict[str, Comparison]) -> float:
-        """Share of what is lacking that users bring in a second, as the step has gone so far."""
-        evidence = self.state.evidence
-        fewest = min(evidence.primary_requests, evidence.target_requests)
-        share = fewest / self.policy.min_requests
-        for comparison in comparisons.values():
-            if comparison.status is Status.SHORT:
-                # The window that is open counts: before the first closes, nothing else does.
-                needed = comparison.needed or 0
-                share = min(share, (comparison.sample + 1) / (needed + 1))
-            elif comparison.status is Status.SUSPECT:
-                share = min(share, max(comparison.evidence, 0.0))
-        users = max(0.0, 1 - self.state.probed / max(fewest, 1))
-        return users * share / max(self.at_s - self.state.step_began_s, 1e-9)
 
     def _stay(
         self,

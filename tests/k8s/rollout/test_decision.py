@@ -167,6 +167,15 @@ def test_at_0_percent_readiness_is_enough_without_requests() -> None:
     assert times[0] >= POLICY.min_step_s
 
 
+def test_a_single_request_at_0_percent_does_not_ask_for_more_of_them() -> None:
+    state = begin("new", 0.0)
+    state = look(look(state).state, Counts()).state
+    for _ in range(3):
+        state = look(state, Counts()).state
+    state = look(state, side(1)).state
+    assert last(looks(state, Counts(), side(500), many=60)).weight_percent == 5
+
+
 def test_mirrored_requests_that_fail_at_0_percent_end_it() -> None:
     assert last(looks(begin("new", 0.0), side(100, errors=5))).figures.step == 0
 
