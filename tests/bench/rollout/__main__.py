@@ -14,9 +14,14 @@ from tests.bench.rollout.report import figures, goals, kinds, markdown
 from tests.bench.rollout.scenario import SCENARIOS
 from tests.bench.rollout.simulation import Ended, simulate
 
-# Of each kind; more of those that goals are about.
-_ROLLOUTS, _MORE = 300, 1000
-_QUICK = 10
+# Of each kind; more of those that goals are about, and less of those that take hours of looks.
+_ROLLOUTS, _QUICK = 300, 10
+_OF = {
+    "no_difference": 1000,
+    "errors_doubled": 1000,
+    "low_traffic": 100,
+    "errors_doubled_at_low_traffic": 100,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     ended: dict[str, list[Ended]] = {}
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for name in arguments.sections:
-            many = _MORE if name in ("no_difference", "errors_doubled") else _ROLLOUTS
-            rollouts = arguments.rounds or (_QUICK if arguments.quick else many)
+            many = _QUICK if arguments.quick else _OF.get(name, _ROLLOUTS)
+            rollouts = arguments.rounds or many
             tasks = repeat(scenarios[name]), range(rollouts)
             ended[name] = list(pool.map(simulate, *tasks, chunksize=5))
             print(f"{name}: {rollouts} rollouts", flush=True)
