@@ -8,19 +8,20 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
+from pathlib import Path
 
 from tests.bench import command
-from tests.bench.rollout.report import figures, goals, kinds, markdown
+from tests.bench.rollout.report import Kind, figures, goals, kinds, markdown
 from tests.bench.rollout.scenario import SCENARIOS
 from tests.bench.rollout.simulation import Ended, simulate
 
 # Of each kind; more of those that goals are about, and less of those that take hours of looks.
-_ROLLOUTS, _QUICK = 300, 10
+_ROLLOUTS, _QUICK = 200, 10
 _OF = {
-    "no_difference": 1000,
-    "errors_doubled": 1000,
-    "low_traffic": 100,
-    "errors_doubled_at_low_traffic": 100,
+    "no_difference": 600,
+    "errors_doubled": 600,
+    "low_traffic": 60,
+    "errors_doubled_at_low_traffic": 60,
 }
 
 
@@ -36,15 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             tasks = repeat(scenarios[name]), range(rollouts)
             ended[name] = list(pool.map(simulate, *tasks, chunksize=5))
             print(f"{name}: {rollouts} rollouts", flush=True)
+            _write(kinds(ended), arguments.directory)
     all_of = kinds(ended)
-    arguments.directory.mkdir(parents=True, exist_ok=True)
-    document = json.dumps(figures(all_of), indent=1)
-    (arguments.directory / "rollout.json").write_text(document + "\n")
-    (arguments.directory / "rollout.md").write_text(markdown(all_of))
     print(markdown(all_of))
     for goal, met in goals(all_of).items():
         print(f"{'met' if met else 'MISSED'}: {goal}")
     return 0
+
+
+def _write(of: Sequence[Kind], directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "rollout.json").write_text(json.dumps(figures(of), indent=1) + "\n")
+    (directory / "rollout.md").write_text(markdown(of))
 
 
 if __name__ == "__main__":
