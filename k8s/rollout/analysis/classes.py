@@ -18,13 +18,14 @@ def observe(evidence: Mapping[str, RateEvidence], window: Window) -> dict[str, R
     """Of each class, with one more window.
 
     The most frequent classes of the first window are told apart from then on, because the mean of
-    e-values is one only if it is decided beforehand of which. The rest count as one class.
+    e-values is one only if it is decided beforehand of which. They are so on both sides together,
+    which says nothing about the sides. The rest count as one class.
     """
     primary, target = window.primary, window.target
     if not primary.images or not target.images:
         return dict(evidence)
-    seen = primary.classes.keys() | target.classes.keys()
-    often = sorted(seen, key=lambda key: (-primary.classes.get(key, 0), key))
+    total = (primary + target).classes
+    often = sorted(total, key=lambda key: (-total[key], key))
     counts = {key: [0.0, 0.0] for key in evidence or (*often[:MOST], _OTHERS)}
     for key in often:
         both = counts[key if key in counts else _OTHERS]
