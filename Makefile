@@ -184,6 +184,11 @@ chart-reference: $(STAMP) ## Put the comments of the chart's values into its REA
 dashboards: $(STAMP) ## Write the chart's Grafana dashboards
 	$(PY) -m scripts.dashboards
 
+.PHONY: draw-dashboards
+draw-dashboards: export SIGHTLINE_HELM := $(HELM)
+draw-dashboards: $(STAMP) $(BUILT) ## Draw them from a real Prometheus into build/dashboards, in three minutes
+	$(PY) -m tests.monitoring.draw
+
 .PHONY: format
 format: $(STAMP) ## Rewrite the Python sources in the project's format
 	$(VENV)/bin/ruff check --fix .

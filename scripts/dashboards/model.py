@@ -99,6 +99,7 @@ ANSWERS = Row(
                     "{{class}}",
                 ),
             ),
+            decimals=0,
             kind="bargauge",
         ),
         Panel(
@@ -188,6 +189,7 @@ IMAGES = Row(
                     BY_SERVICE,
                 ),
             ),
+            whole=False,
             width=12,
         ),
         Panel(

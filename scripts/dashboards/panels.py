@@ -61,6 +61,9 @@ class Panel:
         steps: from which value on which colour, for a single number.
         columns: of a table, in their order.
         words: what is shown in place of a number.
+        whole: whether a share is drawn on an axis up to 1, as that of a mix; of errors it is not.
+        named: whether a single number is shown by the name of its series.
+        decimals: digits after the point; Grafana's choice if None.
     """
 
     title: str
@@ -75,6 +78,9 @@ class Panel:
     steps: tuple[tuple[float | None, str], ...] = ()
     columns: tuple[Column, ...] = ()
     words: Mapping[int, str] = field(default_factory=dict)
+    whole: bool = True
+    named: bool = False
+    decimals: int | None = None
 
     @property
     def instant(self) -> bool:
@@ -112,11 +118,13 @@ class Panel:
     def _fields(self) -> JSON:
         defaults: JSON = {"unit": self.unit, "mappings": _mapped(self.words)}
         if self.unit == "percentunit":
-            defaults |= {"min": 0, "max": 1}
+            defaults |= {"min": 0, "max": 1} if self.whole else {"min": 0}
         elif self.unit == "percent":
             defaults |= {"min": 0, "max": 100}
         elif self.kind == "timeseries":
             defaults["min"] = 0
+        if self.decimals is not None:
+            defaults["decimals"] = self.decimals
         steps = self.steps or ((None, "blue" if self.kind == "stat" else "green"),)
         defaults["thresholds"] = {
             "mode": "absolute",
@@ -151,7 +159,12 @@ class Panel:
                 "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
                 "tooltip": {"mode": "multi", "sort": "desc"},
             },
-            "stat": {"reduceOptions": last, "colorMode": "value", "graphMode": "area"},
+            "stat": {
+                "reduceOptions": last,
+                "colorMode": "value",
+                "graphMode": "none" if self.named else "area",
+                "textMode": "name" if self.named else "auto",
+            },
             "table": {"showHeader": True, "cellHeight": "sm"},
             "bargauge": {
                 "reduceOptions": last,

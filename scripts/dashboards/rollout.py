@@ -73,11 +73,11 @@ NOW = Row(
             "step is overdue. first: there is no model in production yet.",
             "held, waiting, paused or promoting for long: runbook 'Rollout stuck'. rolled back: "
             "runbook 'Rolled back'.",
-            (Query(f"max by (phase) ({of('sightline_rollout_phase')}) == 1"),),
-            kind="table",
+            (Query(f"max by (phase) ({of('sightline_rollout_phase')}) == 1", "{{phase}}"),),
+            kind="stat",
+            named=True,
             width=6,
             height=5,
-            columns=(Column("phase", "Phase"),),
         ),
         Panel(
             "Verdicts",
@@ -92,6 +92,7 @@ NOW = Row(
                     "{{verdict}}",
                 ),
             ),
+            decimals=0,
             kind="bargauge",
             width=6,
             height=5,
@@ -125,6 +126,7 @@ BESIDE = Row(
                     BY_SIDE,
                 ),
             ),
+            whole=False,
         ),
         Panel(
             "Pods ready",
@@ -163,6 +165,7 @@ BESIDE = Row(
                     BY_SIDE,
                 ),
             ),
+            whole=False,
         ),
         Panel(
             "Abstentions",
@@ -200,7 +203,7 @@ BESIDE = Row(
                     " / on ("
                     f"{SIDES}) group_left () "
                     f"(sum by ({SIDES}) ({rate('sightline_predictions_total')}) > 0)",
-                    f"{BY_SIDE}: {{{{class}}}}",
+                    f"{{{{class}}}}, {BY_SIDE}",
                 ),
             ),
         ),
@@ -211,14 +214,11 @@ JUDGED = Row(
     "As the analyst sees it",
     (
         Panel(
-            "Share and step",
-            "short",
-            "Share of the new model in per cent, and the step.",
-            "The share goes down only by a rollback or an abort.",
-            (
-                Query(f"max({of('sightline_rollout_weight_percent')})", "share, %"),
-                Query(f"max({of('sightline_rollout_step')})", "step"),
-            ),
+            "Share of the new model, over time",
+            "percent",
+            "Share of the requests that the analyst has given the new model.",
+            "It goes down only by a rollback or an abort; the Event says why.",
+            (Query(f"max({of('sightline_rollout_weight_percent')})", "share"),),
             width=8,
         ),
         Panel(

@@ -29,7 +29,8 @@ def _ranged(metric: str, *matchers: str) -> str:
 
 
 def _of_limit(used: str, limit: str) -> str:
-    return f"max({of(used)} / {of(limit)})"
+    # A burst is over before the next scrape more often than not; what was seen of one stays.
+    return f"max(max_over_time({of(used)}[$__rate_interval]) / {of(limit)})"
 
 
 NOW = Row(
@@ -175,6 +176,7 @@ REQUESTS = Row(
                     BY_SERVICE,
                 ),
             ),
+            whole=False,
         ),
         Panel(
             "Error budget, times too fast",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import yaml
@@ -109,7 +109,7 @@ class Prometheus:
             stderr=self._log,
         )
 
-    def __enter__(self) -> "Prometheus":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -135,12 +135,9 @@ class Prometheus:
         result = self._get("/api/v1/query", query=expr)["result"]
         return [Sample(each["metric"], float(each["value"][1])) for each in result]
 
-    def query_range(self, expr: str, seconds: float, step_s: float = 1.0) -> list[Series]:
-        """Ask for the last so many seconds."""
-        end = time.time()
-        found = self._get(
-            "/api/v1/query_range", query=expr, start=end - seconds, end=end, step=step_s
-        )
+    def query_range(self, expr: str, start_s: float, end_s: float) -> list[Series]:
+        """Ask for every second of a time, both ends in seconds since 1970."""
+        found = self._get("/api/v1/query_range", query=expr, start=start_s, end=end_s, step=1)
         return [
             Series(each["metric"], [(float(at), float(value)) for at, value in each["values"]])
             for each in found["result"]
