@@ -1,9 +1,11 @@
 """The Kubernetes API, as far as the analyst needs it: read, apply, patch and tell events."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from kubernetes import client, config
@@ -58,19 +60,30 @@ class Transport(Protocol):
 class KubernetesTransport:
     """By the official client: it finds the cluster, and keeps its credentials fresh.
 
+    Args:
+        context: of the kubeconfig, outside a cluster; its current one if None.
+        kubeconfig: the file; the usual one if None.
+        timeout_s: of a request.
+
     Raises:
         ApiError: there is neither a service account nor a kubeconfig.
     """
 
-    def __init__(self, context: str | None = None, timeout_s: float = 10) -> None:
+    def __init__(
+        self, context: str | None = None, kubeconfig: Path | None = None, timeout_s: float = 10
+    ) -> None:
         self.configuration = client.Configuration()
         try:
-            config.load_incluster_config(client_configuration=self.configuration)
-        except config.ConfigException:
-            try:
-                config.load_kube_config(context=context, client_configuration=self.configuration)
-            except config.ConfigException as error:
-                raise ApiError(0, f"no cluster is configured: {error}") from error
+            if context is None and kubeconfig is None and _in_a_pod():
+                config.load_incluster_config(client_configuration=self.configuration)
+            else:
+                config.load_kube_config(
+                    config_file=None if kubeconfig is None else str(kubeconfig),
+                    context=context,
+                    client_configuration=self.configuration,
+                )
+        except config.ConfigException as error:
+            raise ApiError(0, f"no cluster is configured: {error}") from error
         self._api = client.ApiClient(self.configuration)
         self._timeout_s = timeout_s
 
@@ -94,6 +107,10 @@ class KubernetesTransport:
         except Exception as error:
             raise ApiError(0, f"{method} {path}: {error}") from error
         return response.status, response.read()
+
+
+def _in_a_pod() -> bool:
+    return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 class Cluster:

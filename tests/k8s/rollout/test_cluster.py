@@ -77,7 +77,7 @@ def api() -> Iterator[Api]:
 
 
 @pytest.fixture
-def cluster(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+def cluster(api: Api, tmp_path: Path) -> Cluster:
     address = f"http://127.0.0.1:{api.server.server_port}"
     configuration = {
         "current-context": "a",
@@ -87,8 +87,7 @@ def cluster(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluste
     }
     file = tmp_path / "kubeconfig"
     file.write_text(yaml.safe_dump(configuration))
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
-    return Cluster(KubernetesTransport(), "models")
+    return Cluster(KubernetesTransport(kubeconfig=file), "models")
 
 
 def test_an_apply_takes_fields_over_under_a_name_of_its_own(cluster: Cluster, api: Api) -> None:
