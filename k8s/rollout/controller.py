@@ -77,6 +77,7 @@ class Controller:
         self._telemetry = telemetry
         self._clock = clock
         self._source = source
+        self._configuration: Configuration | None = None
         self.done = False
         self.interval_s = 10.0
 
@@ -91,7 +92,8 @@ class Controller:
                 written the record meanwhile.
             SettingsError, RecordError: what is in the cluster cannot be used.
         """
-        configuration = given.read(self._cluster, self._names)
+        configuration = given.read(self._cluster, self._names, self._configuration)
+        self._configuration = configuration
         self.interval_s = configuration.settings.interval_s
         mode = _mode(self._cluster, self._names, configuration)
         kept = records.read(self._cluster, self._names)

@@ -70,8 +70,13 @@ class Configuration(BaseModel):
     source: Object
 
 
-def read(cluster: Cluster, names: Names) -> Configuration:
+def read(cluster: Cluster, names: Names, known: Configuration | None = None) -> Configuration:
     """The settings as they are now: an upgrade changes them without a restart.
+
+    Args:
+        cluster: the API.
+        names: of the release.
+        known: what was read before, which is parsed again only if it has changed.
 
     Raises:
         SettingsError: there is no such ConfigMap, or it is not one of the chart's.
@@ -83,6 +88,8 @@ def read(cluster: Cluster, names: Names) -> Configuration:
             f"ConfigMap {cluster.namespace}/{names.analyst} is missing; the chart makes it with "
             "analyst.enabled=true"
         )
+    if known is not None and known.source["metadata"] == source["metadata"]:
+        return known
     data = source.get("data") or {}
     try:
         settings = Settings.model_validate(yaml.safe_load(data[SETTINGS_KEY]))

@@ -30,9 +30,7 @@ def test_rates_are_told_with_their_intervals() -> None:
     assert "| errors doubled | 100.0 (51.0 to 100.0) | 100.0" in markdown(of)
 
 
-def test_a_regression_is_missed_when_promoted_and_caught_when_rolled_back_below_half() -> (
-    None
-):
+def test_a_regression_is_missed_when_promoted_and_caught_when_rolled_back_below_half() -> None:
     ended = [PROMOTED, AT_HALF, BELOW_HALF, HELD]
     (kind,) = kinds({"errors_doubled": ended})
     assert kind.figures()["promoted"]["rate"] == 0.25

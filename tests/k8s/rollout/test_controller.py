@@ -1,18 +1,28 @@
 """The whole controller, from upgrade to end, and killed anywhere on the way."""
 
 import copy
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from k8s.rollout import record as records
-from k8s.rollout.cluster import CONFIG_MAP
+from k8s.rollout.cluster import CONFIG_MAP, ApiError, ConflictError
 from k8s.rollout.controller import Controller
 from k8s.rollout.names import REQUEST
 from k8s.rollout.record import Record
+from k8s.rollout.settings import SettingsError
 from k8s.rollout.telemetry import Telemetry
-from tests.k8s.rollout.fake_cluster import NAMES, RECORD, KilledError, World, service_path
+from tests.k8s.rollout.fake_cluster import (
+    ANALYST,
+    NAMES,
+    RECORD,
+    ROUTE,
+    KilledError,
+    World,
+    service_path,
+)
 
 LOOK_S = 10.0
 QUICK: dict[str, Any] = {
@@ -306,8 +316,6 @@ def test_a_lost_record_is_made_good_from_the_primary() -> None:
 
 def test_a_route_that_somebody_changed_is_put_right() -> None:
     world = installed()
-    from tests.k8s.rollout.fake_cluster import ROUTE
-
     world.api.objects[ROUTE]["spec"]["rules"][0]["backendRefs"][0]["weight"] = 7
     world.api.objects[ROUTE]["spec"]["rules"][0]["backendRefs"].append(
         {"name": "cxr-predictor", "port": 80, "weight": 93}
@@ -375,8 +383,6 @@ def test_an_installation_killed_before_any_call_comes_to_the_same_end() -> None:
 
 
 def test_two_at_once_do_not_both_write() -> None:
-    from k8s.rollout.cluster import ConflictError
-
     world = installed()
     world.upgrade("B")
     first, second = analyst(world), analyst(world)
@@ -388,3 +394,64 @@ def test_two_at_once_do_not_both_write() -> None:
     owner = {"uid": "1"}
     with pytest.raises(ConflictError):
         records.write(world.cluster, NAMES, kept.record, kept.version, owner)
+
+
+def test_settings_that_an_upgrade_changes_hold_from_the_next_look_on() -> None:
+    world = installed()
+    controller = analyst(world)
+    controller.look()
+    configured = world.api.objects[ANALYST]
+    settings = json.loads(configured["data"]["analyst.yaml"])
+    configured["data"]["analyst.yaml"] = json.dumps(settings | {"interval_s": 3})
+    configured["metadata"]["resourceVersion"] = "2"
+    controller.look()
+    assert controller.interval_s == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"analyst.yaml": "{}"}, "prometheus"),
+        ({"analyst.yaml": "policy: [1"}, "cannot be used"),
+        ({}, "analyst.yaml"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_told_with_their_place(
+    data: dict[str, str], said: str
+) -> None:
+    world = World(QUICK)
+    world.api.objects[ANALYST]["data"] = data
+    with pytest.raises(SettingsError, match="models/cxr-analyst") as refused:
+        analyst(world).look()
+    assert said in str(refused.value)
+    del world.api.objects[ANALYST]
+    with pytest.raises(SettingsError, match=r"analyst\.enabled=true"):
+        analyst(world).look()
+
+
+def test_a_look_that_fails_is_followed_by_another_and_counted() -> None:
+    world = installed()
+    telemetry = Telemetry()
+    controller = Controller(
+        world.cluster, NAMES, telemetry, clock=lambda: world.now_s, source=world.metrics
+    )
+    world.upgrade("B")
+    failing = world.api.calls + 30
+
+    def before(call: int) -> None:
+        if call == failing:
+            world.api.calls += 1
+            raise ApiError(0, "the API is away")
+
+    def stopping(_: float) -> bool:
+        world.pass_time(LOOK_S)
+        return False
+
+    world.api.before = before
+    record = controller.run(stopping, until_done=True)
+    assert (record.phase, world.pods("cxr-primary")) == ("idle", "B")
+    failures = telemetry.registry.get_sample_value(
+        "sightline_rollout_failures_total", {"what": "look"}
+    )
+    assert failures == 1
+    assert telemetry.ready
