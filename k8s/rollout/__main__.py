@@ -92,8 +92,9 @@ def _run(arguments: argparse.Namespace) -> int:
     telemetry = Telemetry()
     controller = Controller(cluster, names, telemetry)
     stop = threading.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: stop.set())
+    before = {
+        each: signal.signal(each, lambda *_: stop.set()) for each in (signal.SIGTERM, signal.SIGINT)
+    }
     door = Door(telemetry, arguments.port)
     try:
         if arguments.until_done:
@@ -109,6 +110,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     finally:
         door.close()
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _once(arguments: argparse.Namespace) -> int:

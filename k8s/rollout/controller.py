@@ -74,7 +74,7 @@ class Controller:
     ) -> None:
         self._cluster = cluster
         self._names = names
-        self._telemetry = telemetry
+        self.telemetry = telemetry
         self._clock = clock
         self._source = source
         self._configuration: Configuration | None = None
@@ -125,15 +125,15 @@ class Controller:
             wait_s, record = self.interval_s, None
             try:
                 record = self.look()
-                self._telemetry.ready = True
+                self.telemetry.ready = True
             except ConflictError as error:
-                self._telemetry.failed("conflict")
+                self.telemetry.failed("conflict")
                 _LOG.info("somebody else has written; again", extra={"error": str(error)})
                 wait_s = min(1.0, wait_s)
             except FAILURES as error:
-                self._telemetry.failed("look")
+                self.telemetry.failed("look")
                 _LOG.error("a look failed; the next follows", extra={"error": str(error)})
-            self._telemetry.beat()
+            self.telemetry.beat()
             if record is not None and until_done and self.done:
                 return record
             if stopping(wait_s):
@@ -150,7 +150,7 @@ class Controller:
                 for side in mode.matching()
             )
         except MetricsError as error:
-            self._telemetry.failed("metrics")
+            self.telemetry.failed("metrics")
             _LOG.warning("no metrics", extra={"error": str(error)})
             return None
         finally:
@@ -172,9 +172,9 @@ class Controller:
 
     def _tell(self, mode: Mode, step: Step, at_s: float) -> None:
         record, decision = step.record, step.decision
-        self._telemetry.standing(record)
+        self.telemetry.standing(record)
         if decision is not None:
-            self._telemetry.decided(decision, at_s)
+            self.telemetry.decided(decision, at_s)
         for news in step.news:
             self._log(news, record)
             try:

@@ -61,6 +61,16 @@ class Telemetry:
         self._leading = Gauge(
             "sightline_rollout_leading", "1 for the replica that acts.", registry=self.registry
         )
+        self.metrics: tuple[Counter | Gauge, ...] = (
+            self._phase,
+            self._step,
+            self._weight_percent,
+            self._verdicts,
+            self._figures,
+            self._looked,
+            self._failures,
+            self._leading,
+        )
         self.alive_at = time.monotonic()
         self.ready = False
 
