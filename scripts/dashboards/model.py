@@ -1,6 +1,7 @@
 """Model: what it answers, how sure it is, and what exactly is served."""
 
-from scripts.dashboards.panels import Column, Dashboard, Panel, Query, Row
+from scripts.dashboards.layout import Dashboard, Row
+from scripts.dashboards.panels import Column, Panel, Query
 from scripts.dashboards.queries import (
     BY_SERVICE,
     NAMESPACE,

@@ -1,6 +1,7 @@
 """Rollout: the new model beside the old one, and what the analyst makes of it."""
 
-from scripts.dashboards.panels import Column, Dashboard, Panel, Query, Row
+from scripts.dashboards.layout import Dashboard, Row
+from scripts.dashboards.panels import Column, Panel, Query
 from scripts.dashboards.queries import (
     BY_SIDE,
     FAILED,

@@ -1,6 +1,7 @@
 """Training: Jobs, how long they took, and how they ended. From kube-state-metrics' series."""
 
-from scripts.dashboards.panels import Column, Dashboard, Panel, Query, Row
+from scripts.dashboards.layout import Dashboard, Row
+from scripts.dashboards.panels import Column, Panel, Query
 from scripts.dashboards.queries import JOB, RELEASE, RELEASES, TRAINING_NAMESPACE
 
 _CHOSEN = 'namespace="$namespace",job_name=~"$job"'

@@ -11,7 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from predictor.metrics import Metrics
-from scripts.dashboards.panels import COLUMNS, UNITS
+from scripts.dashboards.layout import COLUMNS
+from scripts.dashboards.panels import UNITS
 from tests.helm.chart import CHART, ROOT, Object, Rendered
 from tests.monitoring.analyst import Analyst
 from tests.monitoring.exporter import CLUSTER
