@@ -5,9 +5,10 @@ from scripts.dashboards.panels import Panel, Query
 from scripts.dashboards.queries import BY_SERVICE, SERVICE, mean, of, quantile, rate, share
 
 _INFERRED = 'stage="inferred"'
-_HPA = 'namespace="$namespace",horizontalpodautoscaler=~"(keda-hpa-)?$release"'
+# With the analyst, target and primary have one each; KEDA names its own after the ScaledObject.
+_HPA = 'namespace="$namespace",horizontalpodautoscaler=~"(keda-hpa-)?$release(-primary)?"'
 # A scrape that does not honour labels, as KEDA's own, moves the object's namespace aside.
-_SCALED = 'exported_namespace=~"$namespace|",scaledObject="$release"'
+_SCALED = 'exported_namespace=~"$namespace|",scaledObject=~"$release(-primary)?"'
 
 
 def of_limit(used: str, limit: str) -> str:
@@ -142,16 +143,16 @@ SCALING = Row(
             "'Pods not starting'.",
             (
                 Query(
-                    f"max(kube_horizontalpodautoscaler_status_desired_replicas{{{_HPA}}})",
-                    "wanted",
+                    f"kube_horizontalpodautoscaler_status_desired_replicas{{{_HPA}}}",
+                    "wanted: {{horizontalpodautoscaler}}",
                 ),
                 Query(
-                    f"max(kube_horizontalpodautoscaler_spec_max_replicas{{{_HPA}}})",
-                    "most",
+                    f"kube_horizontalpodautoscaler_spec_max_replicas{{{_HPA}}}",
+                    "most: {{horizontalpodautoscaler}}",
                 ),
                 Query(
-                    f"max(kube_horizontalpodautoscaler_spec_min_replicas{{{_HPA}}})",
-                    "fewest",
+                    f"kube_horizontalpodautoscaler_spec_min_replicas{{{_HPA}}}",
+                    "fewest: {{horizontalpodautoscaler}}",
                 ),
                 Query(
                     f"sum by ({SERVICE}) ({of('sightline_ready')})",
@@ -168,11 +169,11 @@ SCALING = Row(
             (
                 Query(
                     f"kube_horizontalpodautoscaler_status_target_metric{{{_HPA}}}",
-                    "is: {{metric_name}}",
+                    "is: {{horizontalpodautoscaler}}, {{metric_name}}",
                 ),
                 Query(
                     f"kube_horizontalpodautoscaler_spec_target_metric{{{_HPA}}}",
-                    "should be: {{metric_name}}",
+                    "should be: {{horizontalpodautoscaler}}, {{metric_name}}",
                 ),
             ),
         ),
