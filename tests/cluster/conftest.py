@@ -8,6 +8,7 @@ import pytest
 from tests.cluster.control_plane import ControlPlane, control_plane
 from tests.cluster.kserve import kserve
 from tests.cluster.kubectl import Kubectl
+from tests.cluster.pretended import pretended_nodes
 
 _HERE = Path(__file__).parent
 
@@ -20,7 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with control_plane(tmp_path_factory.mktemp("cluster")) as plane, kserve(plane):
+    folder = tmp_path_factory.mktemp("cluster")
+    with control_plane(folder) as plane, pretended_nodes(plane), kserve(plane):
         yield plane
 
 

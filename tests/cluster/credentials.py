@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+NODE = "node-1"
 # Names as the real components have them: what each may do hangs on its name.
 USERS = {
     "admin": ("admin", "system:masters"),
@@ -24,6 +25,9 @@ USERS = {
         "system:serviceaccounts",
     ),
     "kwok": ("kwok", "system:masters"),
+    "kubelet": (f"system:node:{NODE}", "system:nodes"),
+    "kube-proxy": ("system:kube-proxy", ""),
+    "gateway": ("gateway", "system:masters"),
 }
 
 
@@ -35,17 +39,17 @@ class Credentials:
     server: str
 
     @classmethod
-    def create(cls, folder: Path, server: str, service_address: str) -> "Credentials":
+    def create(cls, folder: Path, server: str, addresses: list[str]) -> "Credentials":
         """Make them all.
 
         Args:
             folder: for the files.
             server: URL of the API server.
-            service_address: of the Service `kubernetes`.
+            addresses: of the API server, also those beside that of the URL.
         """
         authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / "ca.crt")
-        names = ["127.0.0.1", "localhost", "kubernetes.default.svc", service_address]
+        names = ["127.0.0.1", "localhost", "kubernetes.default.svc", *addresses]
         for name in ("apiserver", "webhook"):
             pair = authority.issue_cert(*names)
             pair.private_key_pem.write_to_path(folder / f"{name}.key")

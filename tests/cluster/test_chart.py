@@ -1,6 +1,6 @@
 """`helm install` of every values file, against the real API server, webhooks and controllers.
 
-The nodes are pretended (see control_plane.py): what is shown is that everything is accepted,
+The nodes are pretended (see pretended.py): what is shown is that everything is accepted,
 admitted, reconciled and scheduled, not that a container runs. No gateway and no controller of
 Knative or KEDA runs; where a status is theirs, `surroundings` or the test itself writes it.
 """

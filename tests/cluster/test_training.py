@@ -1,6 +1,6 @@
 """`kubectl apply -k` of everything below `k8s/`: created, admitted, scheduled, ended, deleted.
 
-No container runs (see control_plane.py): kwok says of a Job's pod that it has ended well.
+No container runs (see pretended.py): kwok says of a Job's pod that it has ended well.
 """
 
 import json
