@@ -103,6 +103,12 @@ $(TOOLS)/kubernetes/.built: tests/tools/kubernetes/go.mod tests/tools/kubernetes
 	  -ldflags "-s -w $(KUBERNETES_FLAGS)" -o $(CURDIR)/$(@D)/ tool
 	@touch $@
 
+$(TOOLS)/lego/.copied: scripts/slim-lego.py scripts/fetch-manifests.py | $(STAMP)
+	$(PY) $< --go $(GO) $(@D)
+	@touch $@
+
+$(TOOLS)/traefik: $(TOOLS)/lego/.copied
+
 .PHONY: cluster-tools
 cluster-tools: $(CLUSTER) ## Build a Kubernetes control plane and KServe's controller, as tests/tools pins them
 
@@ -110,12 +116,27 @@ cluster-tools: $(CLUSTER) ## Build a Kubernetes control plane and KServe's contr
 test: export SIGHTLINE_HELM := $(HELM)
 test: export SIGHTLINE_KUBE_SCORE := $(KUBE_SCORE)
 test: $(STAMP) $(BUILT) ## Every test that needs neither a cluster nor a quiet machine (JOBS=1 PYTEST_ARGS=...)
-	$(PY) -m pytest -m "not cluster and not bench" --numprocesses $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	$(PY) -m pytest -m "not cluster and not node and not bench" --numprocesses $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: test-cluster
 test-cluster: export SIGHTLINE_HELM := $(HELM)
 test-cluster: $(STAMP) $(BUILT) $(CLUSTER) ## The tests on a real Kubernetes API with KServe's controller
 	$(PY) -m pytest -m cluster tests/cluster $(PYTEST_ARGS)
+
+ARCHIVES := $(addprefix build/images/,serve-cpu.tar rollout.tar pause.tar)
+
+build/images/serve-cpu.tar build/images/rollout.tar: build/images/%.tar: Dockerfile constraints.txt \
+  pyproject.toml $(shell find model predictor k8s/rollout -name '*.py')
+	scripts/build-image.sh $* build/images/work $@
+
+build/images/pause.tar: tests/tools/pause/main.go
+	@mkdir -p build/images/work
+	GO=$(GO) scripts/pause-image.sh build/images/work $@
+
+.PHONY: test-node
+test-node: export SIGHTLINE_HELM := $(abspath $(HELM))
+test-node: $(STAMP) $(BUILT) $(CLUSTER) $(TOOLS)/traefik $(ARCHIVES) ## As root: rollouts on a real node, behind a real gateway
+	scripts/test-node.sh $(abspath $(PY)) $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: $(STAMP) ## The measurements, on a quiet machine, in half an hour (BENCH="throughput faults")

@@ -7,7 +7,7 @@ serves the tests on this machine asks for no certificate.
 """
 
 import argparse
-import importlib.util
+import runpy
 import shutil
 from pathlib import Path
 
@@ -32,13 +32,8 @@ def main() -> None:
     parser.add_argument("--go", default="go", help="(%(default)s)")
     parser.add_argument("directory", type=Path)
     options = parser.parse_args()
-    place = Path(__file__).with_name("fetch-manifests.py")
-    spec = importlib.util.spec_from_file_location("fetch_manifests", place)
-    assert spec is not None
-    assert spec.loader is not None
-    fetcher = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fetcher)
-    source = fetcher.fetch(options.go, MODULE, VERSION, CHECKSUM)
+    fetch = runpy.run_path(str(Path(__file__).with_name("fetch-manifests.py")))["fetch"]
+    source = fetch(options.go, MODULE, VERSION, CHECKSUM)
     shutil.rmtree(options.directory, ignore_errors=True)
     for file in source.rglob("*"):
         place = file.relative_to(source)

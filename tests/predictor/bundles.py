@@ -56,9 +56,17 @@ PROVENANCE = Provenance(
 )
 
 
-def make_bundle(path: Path, name: str = "tiny") -> Bundle:
-    """Export a network of random weights and write its bundle, FP32 only."""
-    graph, layer = _network()
+def make_bundle(
+    path: Path, name: str = "tiny", bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
+) -> Bundle:
+    """Export a network of random weights and write its bundle, FP32 only.
+
+    Args:
+        path: of the bundle.
+        name: of the model.
+        bias: added to the logits; with a large one every image is of that class.
+    """
+    graph, layer = _network(bias)
     images = phantoms(6)
     with torch.no_grad():
         logits, probabilities, cam = graph(torch.from_numpy(images))
@@ -143,7 +151,7 @@ def _encode(pixels: npt.NDArray[np.uint8], kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _network() -> tuple[ExplainedClassifier, str]:
+def _network(bias: tuple[float, float, float]) -> tuple[ExplainedClassifier, str]:
     torch.manual_seed(3)
     classifier = build("baseline", len(CLASSES), {"depth": 2, "width": 8}).train()
     for layer in classifier.modules():
@@ -160,7 +168,7 @@ def _network() -> tuple[ExplainedClassifier, str]:
         logits = classifier(normalise(torch.from_numpy(phantoms(32, seed=1))))
         loudness = 2.0 / logits.std(dim=0)
         last.weight.mul_(loudness[:, None])
-        last.bias.sub_(logits.mean(dim=0)).mul_(loudness)
+        last.bias.sub_(logits.mean(dim=0)).mul_(loudness).add_(torch.tensor(bias))
     return ExplainedClassifier(classifier, temperature=1.3).eval(), classifier.explained_layer
 
 
