@@ -105,7 +105,7 @@ def markdown(of: Sequence[Kind]) -> str:
     """The table."""
     lines = [
         (
-            "| target | rolled back, % | of these below 50 % | promoted, % | held, % "
+            "| target | rolled back, % | rolled back below 50 %, % | promoted, % | held, % "
             "| target's requests | minutes |"
         ),
         "|---|---|---|---|---|---|---|",

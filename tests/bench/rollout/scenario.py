@@ -44,6 +44,7 @@ class Scenario:
         bursts: how often an hour arrivals triple for two minutes.
         shared_incidents: how often an hour both sides fail and slow down together for a minute.
         pod_incidents: how often an hour each pod by itself fails a third of its requests for 20 s.
+        node_spread: standard deviation of the log of what a pod's node does to its latency.
         mirrored: share of the requests that the target gets a copy of at 0 %.
         ready: "never" and "crash" (ten minutes into the rollout) as they say.
         policy: the rules.
@@ -58,6 +59,7 @@ class Scenario:
     bursts: float = 0.5
     shared_incidents: float = 0.25
     pod_incidents: float = 0.0
+    node_spread: float = 0.02
     mirrored: float = 0.0
     ready: Literal["soon", "never", "crash"] = "soon"
     policy: Policy = field(default_factory=Policy)
@@ -75,6 +77,7 @@ SCENARIOS = (
     Scenario("slower_by_3_percent", worse=False, target=replace(_SAME, slow=1.03)),
     Scenario("bursts", worse=False, bursts=6.0, shared_incidents=3.0),
     Scenario("pods_fail_for_moments", worse=False, pod_incidents=0.5),
+    Scenario("uneven_nodes", worse=False, node_spread=0.05),
     Scenario("low_traffic", worse=False, per_s=_LOW),
     Scenario("low_traffic_probed", worse=False, per_s=_LOW, policy=_PROBING),
     Scenario("errors_doubled", worse=True, target=replace(_SAME, error_ratio=0.02)),

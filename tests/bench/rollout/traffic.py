@@ -22,11 +22,10 @@ LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 CONFIDENCE_BOUNDS = tuple(tenth / 20 for tenth in range(1, 21))
 CLASSES = tuple("abcdefgh")
 
-# Log-normal latencies of one moment; spread of the shared level, of a pod's, and between nodes.
+# Log-normal latencies of one moment; spread of the shared level and of a pod's.
 _SPREAD = 0.45
 _SHARED_SPREAD, _SHARED_S = 0.15, 180.0
 _POD_SPREAD, _POD_S = 0.03, 60.0
-_NODE_SPREAD = 0.02
 # Replicas of the primary, whose wandering averages out; the target has one pod.
 _PRIMARY_PODS = 4
 
@@ -62,7 +61,7 @@ class Traffic:
         self._offset = {}
         for side, pods in (("primary", _PRIMARY_PODS), ("target", 1)):
             own = _wander(rng, ticks, _POD_SPREAD / math.sqrt(pods), _POD_S)
-            node = rng.normal(0.0, _NODE_SPREAD / math.sqrt(pods))
+            node = rng.normal(0.0, scenario.node_spread / math.sqrt(pods))
             self._level[side] = shared + own + node
             blips = [_spells(rng, ticks, scenario.pod_incidents, 20.0) for _ in range(pods)]
             self._blips[side] = np.mean(blips, axis=0) / 3
