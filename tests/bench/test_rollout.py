@@ -27,6 +27,7 @@ def test_rates_are_told_with_their_intervals() -> None:
         "rollouts": 50,
     }
     assert document["missed_regression"]["errors_doubled"]["rate"] == 0
+    assert document["median_requests"] == {"no_difference": 1000, "errors_doubled": 300}
     assert "| errors doubled | 100.0 (51.0 to 100.0) | 100.0" in markdown(of)
 
 

@@ -50,13 +50,20 @@ class Kind:
         caught = [one.end == "rolled back" and one.most_percent < 50 for one in self.ended]
         return Share(sum(caught), len(caught))
 
+    @property
+    def median_requests(self) -> float:
+        """That the target had until the verdict."""
+        return median(one.target_requests for one in self.ended)
+
+    @property
+    def median_minutes(self) -> float:
+        return median(one.minutes for one in self.ended)
+
     def figures(self) -> dict[str, Any]:
         return {
             "worse": self.worse,
             **{end.replace(" ", "_"): self.share(end).figures() for end in self.ENDS},
             "caught_before_half": self.caught_before_half.figures() if self.worse else None,
-            "median_target_requests": median(one.target_requests for one in self.ended),
-            "median_minutes": median(one.minutes for one in self.ended),
         }
 
 
@@ -80,6 +87,8 @@ def figures(of: Sequence[Kind]) -> dict[str, Any]:
         "rollouts": sum(len(kind.ended) for kind in of),
         "false_rollback": false.figures() if false.of else None,
         "missed_regression": {kind.name: kind.share("promoted").figures() for kind in worse},
+        "median_requests": {kind.name: kind.median_requests for kind in of},
+        "median_minutes": {kind.name: kind.median_minutes for kind in of},
         "goals": goals(of),
         "kinds": {kind.name: kind.figures() for kind in of},
     }
@@ -116,7 +125,6 @@ def markdown(of: Sequence[Kind]) -> str:
         lines.append(
             f"| {name} | {kind.share('rolled back')} | {below} | {kind.share('promoted')} "
             f"| {kind.share('held')} "
-            f"| {median(one.target_requests for one in kind.ended):,.0f} "
-            f"| {median(one.minutes for one in kind.ended):.0f} |"
+            f"| {kind.median_requests:,.0f} | {kind.median_minutes:.0f} |"
         )
     return "\n".join(lines) + "\n"
