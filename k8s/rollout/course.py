@@ -23,7 +23,8 @@ class World:
 
     Attributes:
         target: what the chart wants to be served; None if it was deleted.
-        target_ready: pods of that very spec take requests.
+        target_ready: pods of that very spec take requests, as many as there should be.
+        target_answers: some of them do, which is enough for one that was ready before.
         primary: revision that the primary was told to serve; None if there is no primary.
         primary_ready: pods of that revision take requests.
         found: the primary as it is, for a record that was lost.
@@ -33,6 +34,7 @@ class World:
 
     target: Release | None
     target_ready: bool
+    target_answers: bool
     primary: str | None
     primary_ready: bool
     found: Release | None
@@ -145,14 +147,16 @@ def _rolling(
     policy: Policy, record: Record, world: World, observe: Observe, request: str, at_s: float
 ) -> Step:
     counts = None
-    if world.target is not None and world.target_ready and record.state.unready_since_s is None:
+    begun = record.state.unready_since_s is None
+    ready = world.target_answers if begun else world.target_ready
+    if world.target is not None and ready and begun:
         counts = observe(record.state.observed_at_s)
     primary, target = counts or (Counts(), Counts())
     seen = Observation(
         at_s=at_s,
         primary=primary,
         target=target,
-        target_ready=world.target_ready,
+        target_ready=ready,
         target_gone=world.target is None,
         metrics_available=counts is not None,
     )
@@ -197,7 +201,7 @@ def _becoming(policy: Policy, record: Record, world: World, request: str, waited
         return Step(record.model_copy(update=settled | changes), (News("RolledBack", said, True),))
     same = world.target is not None and world.target.revision == revision
     # The primary always has pods, once there is one: they are replaced one by one.
-    weight_percent = 100 if former is None or (same and world.target_ready) else 0
+    weight_percent = 100 if former is None or (same and world.target_answers) else 0
     return Step(record.model_copy(update={"weight_percent": weight_percent}))
 
 

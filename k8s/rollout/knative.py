@@ -45,9 +45,11 @@ class Knative:
         told, status = self._told, self._status
         rolled_out = status.get("latestRolledoutRevision", "")
         alone = self._up and rolled_out == status["latestReadyRevision"]
+        ready = self._up and told == self._wanted.revision
         return World(
             target=self._wanted,
-            target_ready=self._up and told == self._wanted.revision,
+            target_ready=ready,
+            target_answers=ready,
             primary=told,
             primary_ready=alone,
             found=self._found(told) if alone else None,

@@ -47,18 +47,30 @@ def serves(service: Object | None, deployment: Object | None) -> bool:
         return False
     if not condition(service, "Ready"):
         return False
+    status = deployment.get("status", {})
+    replicas = deployment["spec"].get("replicas", 1)
+    return bool(
+        answers(service, deployment)
+        and status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+        and min(status["updatedReplicas"], status["availableReplicas"]) >= replicas
+    )
+
+
+def answers(service: Object | None, deployment: Object | None) -> bool:
+    """Whether a pod of this very spec takes requests, and none of another (Standard mode).
+
+    An autoscaler that adds pods makes a Deployment unavailable, and with it the InferenceService
+    unready, until the last of them is ready, though all that were there before still answer.
+    """
+    if service is None or deployment is None or stopped(service):
+        return False
     wanted = marked(service["spec"])
     template = deployment["spec"]["template"]["metadata"].get("annotations") or {}
     if wanted is not None and template.get(REVISION) != wanted:
         return False
     status = deployment.get("status", {})
-    replicas = deployment["spec"].get("replicas", 1)
-    return bool(
-        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
-        and status.get("updatedReplicas", 0) >= replicas
-        and status.get("replicas", 0) <= status.get("updatedReplicas", 0)
-        and status.get("availableReplicas", 0) >= max(1, replicas)
-    )
+    others = status.get("replicas", 0) - status.get("updatedReplicas", 0)
+    return bool(others <= 0 and status.get("availableReplicas", 0) >= 1)
 
 
 def marked(spec: Mapping[str, Any]) -> str | None:

@@ -6,6 +6,7 @@ from k8s.rollout.course import World
 from k8s.rollout.names import MOVED_AT, STOP, Names, workload
 from k8s.rollout.record import Record, Release
 from k8s.rollout.service import (
+    answers,
     covers,
     marked,
     primary_of,
@@ -46,11 +47,13 @@ class Standard:
         self._primary = _living(get(INFERENCE_SERVICE, names.primary))
         self._route = get(HTTP_ROUTE, names.route)
         target, primary = self._target, self._primary
+        theirs, ours = self._deployment(target), self._deployment(primary)
         return World(
             target=None if target is None else release_of(target),
-            target_ready=self._serves(target),
+            target_ready=serves(target, theirs),
+            target_answers=answers(target, theirs),
             primary=None if primary is None else marked(primary["spec"]),
-            primary_ready=self._serves(primary),
+            primary_ready=serves(primary, ours),
             found=None if primary is None else restored(primary),
             weight_percent=routes.weight_of(self._route, names.target),
             moved_at_s=routes.moved_at_s(self._route),
@@ -84,11 +87,10 @@ class Standard:
         primary, target = (f"http://{host}:{port}" for host in hosts)
         return primary, target
 
-    def _serves(self, service: Object | None) -> bool:
+    def _deployment(self, service: Object | None) -> Object | None:
         if service is None or stopped(service):
-            return False
-        name = workload(service["metadata"]["name"])
-        return serves(service, self._cluster.get(DEPLOYMENT, name))
+            return None
+        return self._cluster.get(DEPLOYMENT, workload(service["metadata"]["name"]))
 
     def _serve(self, release: Release) -> None:
         wanted = primary_of(release, self._names.target, self._names.primary)

@@ -105,6 +105,8 @@ class World:
         self.failing: dict[str, float] = {}
         self.rate = 20.0
         self.prometheus_up = True
+        # An autoscaler has asked for a second pod, which is not there yet.
+        self.scaling = False
         # Requests that went to nobody, or to a side without pods.
         self.lost = 0.0
         self.shares: list[tuple[float, str, int]] = []
@@ -218,7 +220,10 @@ class World:
         metadata = {"name": path, "generation": 1, "resourceVersion": "1"}
         self.api.objects[path] = found | {
             "metadata": metadata,
-            "spec": {"template": {"metadata": {"annotations": {"sightline/revision": marker}}}},
+            "spec": {
+                "replicas": 2 if self.scaling else 1,
+                "template": {"metadata": {"annotations": {"sightline/revision": marker}}},
+            },
             "status": {
                 "observedGeneration": 1,
                 "replicas": 1 if new else 2,
@@ -226,7 +231,8 @@ class World:
                 "availableReplicas": 1 if up else 0,
             },
         }
-        service["status"] = {"conditions": [{"type": "Ready", "status": str(up)}]}
+        ready = str(up and not self.scaling)
+        service["status"] = {"conditions": [{"type": "Ready", "status": ready}]}
 
     def metrics(self, source: Source) -> "FakeMetrics":
         return FakeMetrics(self)

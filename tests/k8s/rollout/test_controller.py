@@ -21,6 +21,7 @@ from tests.k8s.rollout.fake_cluster import (
     ROUTE,
     KilledError,
     World,
+    deployment_path,
     service_path,
 )
 
@@ -222,6 +223,36 @@ def test_a_deleted_target_is_rolled_back_and_the_primary_stays() -> None:
     assert known(world).state.phase.value == "rolled back"
     looks(world, 5, controller)
     assert world.pods("cxr-primary") == "A"
+
+
+def test_pods_that_an_autoscaler_adds_take_nothing_from_a_target_that_answers() -> None:
+    world = installed()
+    world.upgrade("B")
+    controller = analyst(world)
+    while world.weight_percent() != 50:
+        looks(world, 1, controller)
+    world.scaling = True
+    looks(world, 3, controller)
+    assert (known(world).phase, world.weight_percent()) == ("analysing", 50)
+    world.scaling = False
+    until_done(world, controller)
+    assert world.pods("cxr-primary") == "B"
+
+
+def test_a_target_that_loses_its_last_pod_gets_nothing_until_it_has_one() -> None:
+    world = installed()
+    world.upgrade("B")
+    controller = analyst(world)
+    while world.weight_percent() != 50:
+        looks(world, 1, controller)
+    deployment = world.api.objects[deployment_path("cxr")]
+    deployment["status"]["availableReplicas"] = 0
+    controller.look()
+    assert (known(world).phase, world.weight_percent()) == ("waiting", 0)
+    world.pass_time(LOOK_S)
+    until_done(world, controller)
+    assert world.pods("cxr-primary") == "B"
+    assert world.lost == 0
 
 
 def test_without_prometheus_nothing_moves() -> None:
