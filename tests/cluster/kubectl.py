@@ -16,7 +16,7 @@ from tests.helm.chart import ROOT, tool
 Object = dict[str, Any]
 T = TypeVar("T")
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 class Kubectl:
@@ -110,7 +110,7 @@ def eventually(look: Callable[[], T | None], what: str, state: Callable[[], Any]
         state: what there is instead, for the error.
 
     Raises:
-        AssertionError: it has found nothing for a minute.
+        AssertionError: it has found nothing for two minutes.
     """
     deadline = time.monotonic() + PATIENCE_S
     while True:

@@ -92,7 +92,7 @@ def _copy() -> Iterator[Path]:
 
 def _failed(copy: Path, tests: tuple[str, ...]) -> list[str]:
     """Names of the tests that fail, or that there was no coming so far."""
-    command = [sys.executable, "-m", "pytest", "--quiet", "--no-header", "--tb=no", *tests]
+    command = [sys.executable, "-m", "pytest", "--quiet", "--no-header", "--tb=no", "--maxfail=3", *tests]
     environment = os.environ | {
         "SIGHTLINE_HELM": tool("helm"),
         "SIGHTLINE_KUBE_SCORE": tool("kube-score"),
