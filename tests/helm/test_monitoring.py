@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from typing import Any
 
 import pytest
@@ -18,9 +19,14 @@ ANALYST: Any = {
 KINDS = ("PodMonitor", "PrometheusRule", "ConfigMap")
 
 
+@cache
+def rendered_once(values: str) -> Rendered:
+    return Rendered(json.loads(values))
+
+
 def rules(values: Any = None, **others: Any) -> dict[str, Object]:
-    rendered = Rendered({"prometheusRule": {"enabled": True} | (values or {}), **others})
-    groups = rendered.one("PrometheusRule")["spec"]["groups"]
+    given = {"prometheusRule": {"enabled": True} | (values or {}), **others}
+    groups = rendered_once(json.dumps(given)).one("PrometheusRule")["spec"]["groups"]
     return {
         rule.get("alert") or rule["record"]: rule for group in groups for rule in group["rules"]
     }

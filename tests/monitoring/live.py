@@ -110,6 +110,6 @@ def watched(bundle: Bundle, folder: Path) -> Iterator[Watched]:
         for server in servers:
             server.wait_until_ready()
         prometheus = stack.enter_context(Prometheus(folder, targets, rules))
-        load = Load(servers, [3, 1])
+        load = Load(servers, [1, 1])
         prometheus.wait_until(f"sum(up) == {len(targets)}", "not everything is scraped")
         yield Watched(rendered, servers, load, analyst, prometheus)
