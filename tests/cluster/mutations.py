@@ -92,7 +92,16 @@ def _copy() -> Iterator[Path]:
 
 def _failed(copy: Path, tests: tuple[str, ...]) -> list[str]:
     """Names of the tests that fail, or that there was no coming so far."""
-    command = [sys.executable, "-m", "pytest", "--quiet", "--no-header", "--tb=no", "--maxfail=3", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--quiet",
+        "--no-header",
+        "--tb=no",
+        "--maxfail=3",
+        *tests,
+    ]
     environment = os.environ | {
         "SIGHTLINE_HELM": tool("helm"),
         "SIGHTLINE_KUBE_SCORE": tool("kube-score"),
@@ -111,9 +120,12 @@ def main() -> int:
     options = parser.parse_args()
     unnoticed = 0
     with _copy() as copy:
-        for mutation in MUTATIONS:
-            if options.only not in mutation.name:
-                continue
+        chosen = [each for each in MUTATIONS if options.only in each.name]
+        for tests in {each.tests for each in chosen}:
+            failed = _failed(copy, tests)
+            if failed:
+                raise SystemExit(f"{tests[0]} fails as it is: {', '.join(failed)}")
+        for mutation in chosen:
             file = copy / mutation.file
             before = file.read_text()
             if mutation.old not in before:
