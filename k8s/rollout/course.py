@@ -28,6 +28,7 @@ class World:
         primary: revision that the primary was told to serve; None if there is no primary.
         primary_ready: pods of that revision take requests.
         found: the primary as it is, for a record that was lost.
+        primary_replicas, target_replicas: pods that there should be; 0 if that is not said here.
         weight_percent: share of the requests that the target gets; None if that cannot be said.
         moved_at_s: when that was changed last.
     """
@@ -38,6 +39,8 @@ class World:
     primary: str | None
     primary_ready: bool
     found: Release | None
+    primary_replicas: int
+    target_replicas: int
     weight_percent: int | None
     moved_at_s: float
 
@@ -129,7 +132,8 @@ def _idle(record: Record, world: World, request: str, at_s: float) -> Step:
         return Step(record)
     state = begin(revision, at_s)
     news = News("RolloutBegun", f"{revision} is tried beside {serving}")
-    return Step(record.model_copy(update={"state": state}), (news,))
+    changes = {"state": state, "least_replicas": world.primary_replicas}
+    return Step(record.model_copy(update=changes), (news,))
 
 
 def _superseded(record: Record, target: Release, at_s: float) -> Step:
@@ -182,7 +186,12 @@ def _arrived(policy: Policy, world: World, at_s: float) -> bool:
 
 
 def _change(record: Record, world: World, at_s: float) -> Record:
-    changes = {"primary": world.target, "former": record.primary, "changed_at_s": at_s}
+    changes = {
+        "primary": world.target,
+        "former": record.primary,
+        "changed_at_s": at_s,
+        "least_replicas": max(record.least_replicas, world.target_replicas),
+    }
     return record.model_copy(update=changes)
 
 

@@ -53,6 +53,8 @@ class Knative:
             primary=told,
             primary_ready=alone,
             found=self._found(told) if alone else None,
+            primary_replicas=0,
+            target_replicas=0,
             weight_percent=self._weight_percent,
             moved_at_s=0.0,
         )

@@ -43,6 +43,8 @@ class Record(Strict):
         changed_at_s: since when it has been changing; None if it is not.
         rejected: revision that was rolled back, and is not tried again.
         weight_percent: share of the requests that the target has to get.
+        least_replicas: pods that the primary had when the rollout began, or the target when it was
+            promoted; fewer would be too few when the requests come back.
     """
 
     state: State = Field(default_factory=State)
@@ -51,6 +53,7 @@ class Record(Strict):
     changed_at_s: float | None = None
     rejected: str = ""
     weight_percent: int = 0
+    least_replicas: int = 0
 
     @property
     def ended(self) -> bool:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from k8s.rollout.cluster import CONFIG_MAP, Cluster, Object
 from k8s.rollout.names import Names
 from k8s.rollout.policy import Policy
+from k8s.rollout.scaler import Which
 
 SETTINGS_KEY = "analyst.yaml"
 ROUTE_KEY = "route.yaml"
@@ -38,6 +39,15 @@ class References(BaseModel):
     token_file: str = Field("", description="File with the tokens that the predictor wants.")
 
 
+class Autoscaling(BaseModel):
+    """The autoscaler of the primary, as the values have it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Which = "none"
+    min_replicas: int = Field(1, ge=0, description="Fewest pods while nothing is tried.")
+
+
 class Settings(BaseModel):
     """Everything but the names, which follow from the release's."""
 
@@ -48,6 +58,7 @@ class Settings(BaseModel):
     interval_s: float = Field(10, gt=0, le=600, description="Time between two looks.")
     prometheus: Source
     references: References = Field(default_factory=References)
+    autoscaling: Autoscaling = Field(default_factory=Autoscaling)
     policy: Policy = Field(default_factory=Policy)
 
 

@@ -5,6 +5,7 @@ from k8s.rollout.cluster import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE, Clust
 from k8s.rollout.course import World
 from k8s.rollout.names import MOVED_AT, STOP, Names, workload
 from k8s.rollout.record import Record, Release
+from k8s.rollout.scaler import hold
 from k8s.rollout.service import (
     answers,
     covers,
@@ -55,6 +56,8 @@ class Standard:
             primary=None if primary is None else marked(primary["spec"]),
             primary_ready=serves(primary, ours),
             found=None if primary is None else restored(primary),
+            primary_replicas=_replicas(ours),
+            target_replicas=_replicas(theirs),
             weight_percent=routes.weight_of(self._route, names.target),
             moved_at_s=routes.moved_at_s(self._route),
         )
@@ -69,6 +72,9 @@ class Standard:
             self._serve(record.primary)
         if not record.ended:
             self._start()
+        scaling = self._configuration.settings.autoscaling
+        replicas = max(scaling.min_replicas, 0 if record.ended else record.least_replicas)
+        hold(self._cluster, scaling.type, self._names.primary, replicas)
         self._divide(record.weight_percent, at_s)
         return record.ended and self._stop(record, at_s)
 
@@ -133,6 +139,10 @@ class Standard:
     def _mark(self, value: str | None) -> None:
         patch = {"metadata": {"annotations": {STOP: value}}}
         self._cluster.merge(INFERENCE_SERVICE, self._names.target, patch)
+
+
+def _replicas(deployment: Object | None) -> int:
+    return 0 if deployment is None else int(deployment["spec"].get("replicas", 1))
 
 
 def _living(service: Object | None) -> Object | None:

@@ -34,7 +34,7 @@ HASTE = 20
 BEGAN_S = time.time()
 VALUES: Any = {
     "model": {"uri": "pvc://models/1"},
-    "autoscaling": {"type": "none", "minReplicas": 2},
+    "autoscaling": {"type": "hpa", "minReplicas": 2},
     "route": {"type": "httpRoute", "parentRefs": [{"name": "public", "namespace": "gateways"}]},
     "analyst": {
         "enabled": True,
@@ -288,6 +288,7 @@ def test_it_may_do_nothing_that_it_need_not(release: Release) -> None:
         return release.kubectl.run(*asked).returncode == 0
 
     assert may("patch", "inferenceservices.serving.kserve.io/cxr-primary")
+    assert may("patch", "horizontalpodautoscalers.autoscaling/cxr-primary")
     for verb, what in (
         ("get", "secrets"),
         ("list", "configmaps"),

@@ -17,6 +17,11 @@ references:
   token_file: /etc/sightline/token/tokens
   {{- end }}
 {{- end }}
+{{- if has .Values.autoscaling.type (list "hpa" "keda") }}
+autoscaling:
+  type: {{ .Values.autoscaling.type }}
+  min_replicas: {{ int64 .Values.autoscaling.minReplicas }}
+{{- end }}
 policy:
   {{- toYaml $analyst.policy | nindent 2 }}
 {{- end }}

@@ -107,6 +107,7 @@ class World:
         self.prometheus_up = True
         # An autoscaler has asked for a second pod, which is not there yet.
         self.scaling = False
+        self.replicas: dict[str, int] = {}
         # Requests that went to nobody, or to a side without pods.
         self.lost = 0.0
         self.shares: list[tuple[float, str, int]] = []
@@ -217,18 +218,19 @@ class World:
         if new:
             found["serves"] = model
         up = found["serves"] is not None
+        replicas = self.replicas.get(name, 1)
         metadata = {"name": path, "generation": 1, "resourceVersion": "1"}
         self.api.objects[path] = found | {
             "metadata": metadata,
             "spec": {
-                "replicas": 2 if self.scaling else 1,
+                "replicas": replicas + 1 if self.scaling else replicas,
                 "template": {"metadata": {"annotations": {"sightline/revision": marker}}},
             },
             "status": {
                 "observedGeneration": 1,
-                "replicas": 1 if new else 2,
-                "updatedReplicas": 1,
-                "availableReplicas": 1 if up else 0,
+                "replicas": replicas if new else replicas + 1,
+                "updatedReplicas": replicas,
+                "availableReplicas": replicas if up else 0,
             },
         }
         ready = str(up and not self.scaling)

@@ -17,6 +17,7 @@ from k8s.rollout.telemetry import Telemetry
 from tests.k8s.rollout.fake_cluster import (
     ANALYST,
     NAMES,
+    NAMESPACE,
     RECORD,
     ROUTE,
     KilledError,
@@ -237,6 +238,33 @@ def test_pods_that_an_autoscaler_adds_take_nothing_from_a_target_that_answers() 
     world.scaling = False
     until_done(world, controller)
     assert world.pods("cxr-primary") == "B"
+
+
+def test_the_primary_keeps_its_pods_for_the_requests_that_come_back() -> None:
+    path = f"/apis/autoscaling/v2/namespaces/{NAMESPACE}/horizontalpodautoscalers/cxr-primary"
+    world = World(QUICK, {"autoscaling": {"type": "hpa", "min_replicas": 1}})
+    world.upgrade("A")
+    scaler = {"spec": {"minReplicas": 1, "maxReplicas": 6}, "metadata": {"resourceVersion": "1"}}
+    world.api.objects[path] = scaler
+    until_done(world)
+
+    def least() -> int:
+        return int(world.api.objects[path]["spec"]["minReplicas"])
+
+    assert least() == 1
+    world.replicas |= {"cxr-primary": 3, "cxr": 5}
+    world.pass_time(LOOK_S)
+    world.upgrade("B")
+    controller = analyst(world)
+    looks(world, 1, controller)
+    assert least() == 3
+    for _ in range(100):
+        if world.model("cxr-primary") == "B":
+            break
+        looks(world, 1, controller)
+    assert least() == 5
+    until_done(world, controller)
+    assert (world.pods("cxr-primary"), least()) == ("B", 1)
 
 
 def test_a_target_that_loses_its_last_pod_gets_nothing_until_it_has_one() -> None:
