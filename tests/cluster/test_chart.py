@@ -63,6 +63,7 @@ OUTCOMES = {
     "production": Outcome(
         minimum=3, routes=("cxr-route",), others=("networkpolicy/cxr", "podmonitor/cxr")
     ),
+    "monitoring": Outcome(others=("prometheusrule/cxr", "podmonitor/cxr"), security="baseline"),
     "pvc": Outcome(),
     "retraining": Outcome(others=("cronjob/cxr-training",)),
     "training": Outcome(),
