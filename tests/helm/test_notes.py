@@ -38,7 +38,7 @@ def notes(chart: Path, values: Mapping[str, Any] = PLAIN, *files: Path) -> str:
 @pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem)
 def test_every_release_is_told_what_to_run_next(chart: Path, values: Path) -> None:
     text = notes(chart, {}, values)
-    assert "kubectl -n models wait inferenceservice/cxr --for=condition=Ready" in text
+    assert re.search(r"-n models wait inferenceservice/cxr(-primary)? --for=condition=Ready", text)
     assert "helm -n models test cxr" in text
     assert re.search(r"curl -sS \$URL/v1/models/(cxr|chest):explain", text)
     assert "<no value>" not in text
@@ -66,6 +66,19 @@ def test_an_alias_is_warned_of(chart: Path) -> None:
     model = {"uri": "mlflow://cxr@champion", "allowAlias": True}
     text = notes(chart, {"model": model, "mlflow": {"trackingUri": "http://mlflow"}})
     assert "mlflow://cxr@champion is an alias" in text
+
+
+def test_with_the_analyst_the_primary_is_waited_for_once_it_is_there(chart: Path) -> None:
+    route = {"type": "httpRoute", "parentRefs": [{"name": "g"}]}
+    analyst = {"enabled": True, "prometheus": {"address": "http://prometheus"}}
+    text = notes(chart, PLAIN | {"route": route, "analyst": analyst})
+    made = text.index("wait inferenceservice/cxr-primary --for=create")
+    assert made < text.index("wait inferenceservice/cxr-primary --for=condition=Ready")
+    assert "wait inferenceservice/cxr " not in text
+    assert "port-forward deployment/cxr-primary-predictor" in text
+    assert "podMonitor.enabled is false" in text
+    scraped = {"route": route, "analyst": analyst, "podMonitor": {"enabled": True}}
+    assert "podMonitor.enabled is false" not in notes(chart, PLAIN | scraped)
 
 
 def test_keda_without_pods_or_metrics_is_warned_of(chart: Path) -> None:
