@@ -1,11 +1,15 @@
 """The command line, on the fake cluster."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from kubernetes_validate import latest_version, validate
 
-from k8s.rollout.__main__ import ROLLED_BACK, main
+from k8s.rollout.__main__ import ROLLED_BACK, main, parser
 from k8s.rollout.names import REQUEST
 from tests.k8s.rollout.fake_cluster import RECORD, World
 from tests.k8s.rollout.test_controller import LOOK_S, QUICK, analyst, installed, looks, until_done
@@ -75,3 +79,15 @@ def test_until_done_ends_with_how_it_went(
     world.upgrade("B")
     until_done(world)
     assert command(world, monkeypatch, "run", "--until-done", "--port", "0") == code
+
+
+def test_the_documented_job_is_one_and_is_not_repeated_after_a_rollback() -> None:
+    text = (Path(__file__).parents[3] / "docs/rollout.md").read_text()
+    (job,) = map(
+        yaml.safe_load, re.findall(r"```yaml\n(apiVersion: batch/v1.*?)```", text, re.DOTALL)
+    )
+    validate(job, latest_version(), strict=True)
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert parser().parse_args(container["args"]).until_done
+    (rule,) = job["spec"]["podFailurePolicy"]["rules"]
+    assert rule["onExitCodes"]["values"] == [ROLLED_BACK]
