@@ -12,7 +12,8 @@ class Counts:
 
     Attributes:
         requests: inference requests that ended, whatever their status.
-        errors: those of them that ended with 5xx, 503 and 504 included.
+        errors: those of them that ended with 5xx, 503 and 504 included, or with 429: the house was
+            full, which no client is to blame for.
         decode_failures: those of them refused because an image could not be read.
         latency_bounds_s: ascending upper bounds of the latency buckets, without infinity.
         latency: answered requests in each bucket by itself, one more than bounds: the last has

@@ -170,7 +170,7 @@ class Policy(Strict):
         200, ge=100, le=1_000_000, description="The same for p99, which needs more of them."
     )
     errors: Rate = Field(
-        description="Requests that end with 5xx.",
+        description="Requests that end with 5xx, or with 429 because the house is full.",
         default_factory=lambda: Rate(
             margin=0.004, margin_ratio=1.4, intolerable=0.01, intolerable_ratio=2.0
         ),

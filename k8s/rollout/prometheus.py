@@ -135,7 +135,7 @@ def counted(series: Iterable[Series], since_s: float) -> Counts:
     confidence_bounds, confidence = histogram(rises[f"{CONFIDENCE}_bucket"])
     return Counts(
         requests=sum(value for _, value in requests),
-        errors=sum(value for labels, value in requests if labels["status"].startswith("5")),
+        errors=sum(value for labels, value in requests if _failed(labels["status"])),
         decode_failures=sum(value for _, value in rises[IMAGE_ERRORS]),
         latency_bounds_s=latency_bounds_s,
         latency=latency,
@@ -146,6 +146,11 @@ def counted(series: Iterable[Series], since_s: float) -> Counts:
         confidence=confidence,
         abstained=sum(v for labels, v in rises[PREDICTIONS] if labels["risk"] == ABSTENTION),
     )
+
+
+def _failed(status: str) -> bool:
+    """Whether it was not the client's fault, as the rules and dashboards count it."""
+    return status.startswith("5") or status == "429"
 
 
 def rise(samples: Samples, since_s: float, begins_at_zero: bool) -> float:

@@ -119,7 +119,7 @@ def test_counts_come_back_as_they_were_made_and_each_side_has_its_own(tmp_path: 
         until_s = server.until("sum(sightline_requests_total)", 5 + 60 + 15 + 7)
         primary = asked(server, f'namespace="models",{PRIMARY}', since_s, until_s)
         target = asked(server, f'namespace="models",{TARGET}', since_s, until_s)
-    assert (primary.requests, primary.errors, primary.decode_failures) == (75, 5, 6)
+    assert (primary.requests, primary.errors, primary.decode_failures) == (75, 9, 6)
     assert (primary.images, primary.abstained) == (60, 10)
     assert primary.classes == {"normal": 30, "nodule": 30}
     assert sum(primary.latency) == 60
@@ -162,6 +162,16 @@ def test_nobody_scraped_a_server_that_is_away_and_a_refused_query_are_told(tmp_p
             asked(server, "cxr", now_s - 10, now_s)
     with pytest.raises(MetricsError, match="did not answer"):
         asked(server, TARGET, now_s - 10, now_s)
+
+
+def test_a_full_house_fails_its_clients_and_a_client_that_errs_or_leaves_does_not() -> None:
+    ended = {"200": 90, "400": 3, "413": 2, "429": 5, "499": 4, "500": 1, "503": 6, "504": 7}
+    requests = [
+        series("sightline_requests_total", (90, 0), (110, count), status=status)
+        for status, count in ended.items()
+    ]
+    counts = counted(requests, 100)
+    assert (counts.requests, counts.errors) == (118, 5 + 1 + 6 + 7)
 
 
 def series(name: str, *samples: tuple[float, float], **labels: str) -> Series:
