@@ -13,7 +13,7 @@ from k8s.rollout.course import News, Step, World, follow
 from k8s.rollout.knative import Knative
 from k8s.rollout.names import Names
 from k8s.rollout.observation import Counts
-from k8s.rollout.prometheus import MetricsError, Prometheus
+from k8s.rollout.prometheus import MetricsError, NotYetError, Prometheus
 from k8s.rollout.record import Record, RecordError
 from k8s.rollout.references import References
 from k8s.rollout.settings import Configuration, Settings, SettingsError, Source
@@ -149,6 +149,8 @@ class Controller:
                 metrics.counts(",".join(filter(None, (source.matchers, side))), since_s, until_s)
                 for side in mode.matching()
             )
+        except NotYetError:
+            return None
         except MetricsError as error:
             self.telemetry.failed("metrics")
             _LOG.warning("no metrics", extra={"error": str(error)})
@@ -174,7 +176,7 @@ class Controller:
         record, decision = step.record, step.decision
         self.telemetry.standing(record)
         if decision is not None:
-            self.telemetry.decided(decision, at_s)
+            self.telemetry.decided(decision)
         for news in step.news:
             self._log(news, record)
             try:

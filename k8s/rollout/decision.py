@@ -19,6 +19,8 @@ from k8s.rollout.state import Figures, Outcome, Phase, State, Verdict
 
 Request = Literal["none", "promote", "pause", "resume", "abort"]
 
+# Scrapes are further apart than looks, so that many a look finds nothing new.
+_PATIENCE_S = 120.0
 _ENDED = (Phase.IDLE, Phase.ROLLED_BACK)
 
 
@@ -168,8 +170,18 @@ class _Look:
         if state.phase is Phase.PAUSED:
             return self._stay(Verdict.HOLD, "paused by hand", comparisons)
         if not self.seen.metrics_available:
-            return self._stay(Verdict.HOLD, "the metrics cannot be had", comparisons)
+            return self._blind(comparisons)
         return self._progress(comparisons)
+
+    def _blind(self, comparisons: dict[str, Comparison]) -> Decision:
+        """Nothing moves; whether something is wrong, only time tells."""
+        last, unseen_s = self.state.last, self.at_s - self.state.observed_at_s
+        if unseen_s >= _PATIENCE_S:
+            reason = f"the metrics cannot be had for {_PATIENCE_S:.0f} s and more"
+            return self._stay(Verdict.HOLD, reason, comparisons)
+        holding = last is not None and last.verdict is Verdict.HOLD
+        verdict = Verdict.HOLD if holding else Verdict.CONTINUE
+        return self._stay(verdict, "both sides have still to be scraped", comparisons)
 
     def _progress(self, comparisons: dict[str, Comparison]) -> Decision:
         policy, state = self.policy, self.state

@@ -30,6 +30,8 @@ METRICS = (
 ABSTENTION = "Indeterminate"
 # A pod that has not been scraped for so long has no earlier totals.
 LOOKBACK_S = 300
+# Scrapes are a minute apart at most, as a rule.
+LATE_S = 120
 
 Labels = dict[str, str]
 Samples = list[tuple[float, float]]
@@ -37,6 +39,10 @@ Samples = list[tuple[float, float]]
 
 class MetricsError(Exception):
     """Prometheus did not answer, or not with what was asked for."""
+
+
+class NotYetError(MetricsError):
+    """There are samples, but none since the last look."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +83,15 @@ class Prometheus:
             until_s: seconds since 1970.
 
         Raises:
-            MetricsError: Prometheus did not answer; or it has no sample of any such pod that is
-                young enough.
+            NotYetError: the pods have not been scraped in that time, but shortly before.
+            MetricsError: Prometheus did not answer; or no such pod has been scraped for long.
         """
         series = self._samples(matching, since_s, until_s)
         started = [each for each in series if each.labels["__name__"] == STARTED]
-        if not any(each.samples and each.samples[-1][0] > since_s for each in started):
-            raise MetricsError(f"Prometheus has no samples of {{{matching}}} after {since_s:.0f}")
+        latest_s = max((each.samples[-1][0] for each in started if each.samples), default=0.0)
+        if latest_s <= since_s:
+            error = NotYetError if until_s - latest_s < LATE_S else MetricsError
+            raise error(f"Prometheus has no samples of {{{matching}}} after {since_s:.0f}")
         return counted(series, since_s)
 
     def close(self) -> None:

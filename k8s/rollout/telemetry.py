@@ -94,10 +94,10 @@ class Telemetry:
         self._step.set(record.state.step)
         self._weight_percent.set(record.weight_percent)
 
-    def decided(self, decision: Decision, at_s: float) -> None:
+    def decided(self, decision: Decision) -> None:
         """Say what the last look came to."""
         self._verdicts.labels(decision.verdict.value).inc()
-        self._looked.set(at_s)
+        self._looked.set(decision.state.observed_at_s)
         figures = decision.figures
         self._figures.clear()
         for name in ("elapsed_s", "primary_requests", "target_requests"):

@@ -25,7 +25,8 @@ class Analyst:
 
     def looked(self, verdict: Verdict, step: int, weight_percent: int) -> None:
         """Tell of a look at a step."""
-        state = State(phase=Phase.ANALYSING, release="cxr-8", step=step)
+        now_s = time.time()
+        state = State(phase=Phase.ANALYSING, release="cxr-8", step=step, observed_at_s=now_s)
         primary = Release(revision="cxr-7", spec={})
         figures = Figures(
             step=weight_percent,
@@ -42,7 +43,7 @@ class Analyst:
         self._telemetry.standing(
             Record(state=state, primary=primary, weight_percent=weight_percent)
         )
-        self._telemetry.decided(decision, time.time())
+        self._telemetry.decided(decision)
 
 
 def _comparison(primary: float, target: float, effect: float, margin: float) -> Comparison:

@@ -105,6 +105,8 @@ class World:
         self.failing: dict[str, float] = {}
         self.rate = 20.0
         self.prometheus_up = True
+        # Scrapes are so far apart; 0: one is just before each look.
+        self.scrape_s = 0.0
         # An autoscaler has asked for a second pod, which is not there yet.
         self.scaling = False
         self.replicas: dict[str, int] = {}
@@ -247,10 +249,12 @@ class FakeMetrics:
         self._world = world
 
     def counts(self, matching: str, since_s: float, until_s: float) -> Counts:
-        from k8s.rollout.prometheus import MetricsError
+        from k8s.rollout.prometheus import MetricsError, NotYetError
 
         if not self._world.prometheus_up:
             raise MetricsError("Prometheus did not answer")
+        if self._world.scrape_s and until_s - until_s % self._world.scrape_s <= since_s:
+            raise NotYetError("no samples")
         name = matching.split('"')[1]
         requests = errors = 0.0
         for at_s, served, count in self._world.counted.get(name, []):

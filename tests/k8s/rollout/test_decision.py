@@ -182,10 +182,22 @@ def test_mirrored_requests_that_fail_at_0_percent_end_it() -> None:
 
 def test_without_metrics_everything_stays_and_nothing_is_lost() -> None:
     state = at_step(5)
-    decision = look(state, metrics_available=False)
+    decision = look(state, metrics_available=False, after_s=600)
     assert decision.verdict is Verdict.HOLD
     assert decision.weight_percent == 5
     assert decision.state.observed_at_s == state.observed_at_s
+
+
+def test_a_look_between_two_scrapes_changes_no_mind_and_moves_nothing() -> None:
+    lacking = look(look(at_step(5)).state)
+    complete = lacking.state.model_copy(update={"step_began_s": -1e4})
+    for state in (lacking.state, complete):
+        between = look(state, metrics_available=False)
+        assert (between.verdict, between.weight_percent) == (Verdict.CONTINUE, 5)
+        assert between.state.step == state.step
+    held = look(lacking.state, metrics_available=False, after_s=600).state
+    back = look(held, metrics_available=False)
+    assert back.verdict is Verdict.HOLD
 
 
 def test_a_deleted_target_is_rolled_back_even_without_metrics() -> None:

@@ -14,6 +14,7 @@ from k8s.rollout.prometheus import (
     METRICS,
     STARTED,
     MetricsError,
+    NotYetError,
     Prometheus,
     Series,
     counted,
@@ -156,8 +157,11 @@ def test_nobody_scraped_a_server_that_is_away_and_a_refused_query_are_told(tmp_p
         now_s = server.until("sum(sightline_inflight)", 0)
         with pytest.raises(MetricsError, match="no samples"):
             asked(server, PRIMARY, now_s - 10, now_s)
-        with pytest.raises(MetricsError, match="no samples"):
-            asked(server, TARGET, now_s + 100, now_s + 110)
+        with pytest.raises(NotYetError, match="no samples"):
+            asked(server, TARGET, now_s + 90, now_s + 100)
+        with pytest.raises(MetricsError, match="no samples") as late:
+            asked(server, TARGET, now_s + 190, now_s + 200)
+        assert not isinstance(late.value, NotYetError)
         with pytest.raises(MetricsError, match="refused"):
             asked(server, "cxr", now_s - 10, now_s)
     with pytest.raises(MetricsError, match="did not answer"):
