@@ -119,14 +119,14 @@ def counted(series: Iterable[Series], since_s: float) -> Counts:
     """Add up what each series rose by after a time.
 
     A series begins at 0 unless its pod was there before and has been scraped only since then: of
-    such a pod nobody knows what it had counted by that time.
+    such a pod nobody knows what it had counted by that time. A pod that is gone says nothing, and
+    its buckets, which may have been others, do not either.
     """
-    series = list(series)
+    series = [each for each in series if each.samples and each.samples[-1][0] > since_s]
     unknown = {
         each.instance
         for each in series
         if each.labels["__name__"] == STARTED
-        and each.samples
         and each.samples[0][0] > since_s
         and each.samples[0][1] < since_s
     }

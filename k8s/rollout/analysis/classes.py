@@ -1,6 +1,7 @@
 """The mix of predicted classes: how far it moved, and whether a class was lost."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 from k8s.rollout.analysis import rates
@@ -24,7 +25,8 @@ def observe(evidence: Mapping[str, RateEvidence], window: Window) -> dict[str, R
     primary, target = window.primary, window.target
     if not primary.images or not target.images:
         return dict(evidence)
-    total = (primary + target).classes
+    total = Counter(primary.classes)
+    total.update(target.classes)
     often = sorted(total, key=lambda key: (-total[key], key))
     counts = {key: [0.0, 0.0] for key in evidence or (*often[:MOST], _OTHERS)}
     for key in often:

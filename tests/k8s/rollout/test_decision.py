@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -72,6 +73,22 @@ def test_an_equal_target_goes_through_every_step_to_its_promotion() -> None:
         "confidence",
         "classes",
     }
+
+
+def test_a_target_whose_histograms_have_other_buckets_is_compared_all_the_same() -> None:
+    """A new image may have them."""
+    finer = replace(
+        side(100),
+        latency_bounds_s=(0.02, 0.03, 0.04),
+        latency=(0.0, 10.0, 80.0, 10.0),
+        confidence_bounds=(0.5, 1.0),
+        confidence=(0.0, 100.0, 0.0),
+    )
+    state = at_step(5)
+    for _ in range(6):
+        state = look(state, finer).state
+    assert state.evidence.windows > 0
+    assert state.evidence.classes
 
 
 def test_a_failing_target_is_gone_at_the_first_look_that_has_enough() -> None:

@@ -193,6 +193,14 @@ def test_a_pod_that_nobody_scraped_before_counts_only_if_it_is_young() -> None:
     assert counted([requests, known], 100).requests == 75
 
 
+def test_a_pod_that_is_gone_leaves_no_buckets_behind() -> None:
+    name = "sightline_stage_seconds_bucket"
+    gone = [series(name, (80, 5), (90, 5), stage="total", le=le) for le in ("0.3", "+Inf")]
+    here = [series(name, (90, 1), (110, 4), stage="total", le=le) for le in ("0.5", "+Inf")]
+    counts = counted(gone + here, 100)
+    assert (counts.latency_bounds_s, counts.latency) == ((0.5,), (3, 0))
+
+
 @pytest.mark.parametrize(
     ("samples", "risen"),
     [
