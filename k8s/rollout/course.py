@@ -27,6 +27,7 @@ class World:
         target_answers: some of them do, which is enough for one that was ready before.
         primary: revision that the primary was told to serve; None if there is no primary.
         primary_ready: pods of that revision take requests.
+        primary_answers: a pod of it, of whatever revision, takes requests.
         found: the primary as it is, for a record that was lost.
         primary_replicas, target_replicas: pods that there should be; 0 if that is not said here.
         weight_percent: share of the requests that the target gets; None if that cannot be said.
@@ -38,6 +39,7 @@ class World:
     target_answers: bool
     primary: str | None
     primary_ready: bool
+    primary_answers: bool
     found: Release | None
     primary_replicas: int
     target_replicas: int
@@ -101,7 +103,11 @@ def _first(record: Record, world: World, at_s: float) -> Step:
     if world.found is not None:
         # The record was lost, and the primary says what was promoted last.
         changed_at_s = None if world.primary_ready else at_s
-        return Step(Record(primary=world.found, changed_at_s=changed_at_s))
+        weight_percent = 0 if world.primary_ready else _share(world.found.revision, None, world)
+        found = Record(
+            primary=world.found, changed_at_s=changed_at_s, weight_percent=weight_percent
+        )
+        return Step(found)
     if world.target is None:
         return Step(record)
     revision = world.target.revision
@@ -208,10 +214,17 @@ def _becoming(policy: Policy, record: Record, world: World, request: str, waited
         why = "aborted by hand" if request == "abort" else f"not ready after {waited_s:.0f} s"
         said = f"the primary goes back from {revision} to {former.revision}: {why}"
         return Step(record.model_copy(update=settled | changes), (News("RolledBack", said, True),))
-    same = world.target is not None and world.target.revision == revision
-    # The primary always has pods, once there is one: they are replaced one by one.
-    weight_percent = 100 if former is None or (same and world.target_answers) else 0
+    weight_percent = _share(revision, former, world)
     return Step(record.model_copy(update={"weight_percent": weight_percent}))
+
+
+def _share(revision: str, former: Release | None, world: World) -> int:
+    """Where the requests go while the primary changes: to pods."""
+    same = world.target is not None and world.target.revision == revision
+    if same and world.target_answers:
+        return 100
+    # A primary that served something before always has pods: they are replaced one by one.
+    return 0 if former is not None or world.primary_answers else 100
 
 
 def _told(before: Verdict | None, phase: Phase, decision: Decision) -> tuple[News, ...]:

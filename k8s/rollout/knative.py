@@ -52,6 +52,7 @@ class Knative:
             target_answers=ready,
             primary=told,
             primary_ready=alone,
+            primary_answers=alone,
             found=self._found(told) if alone else None,
             primary_replicas=0,
             target_replicas=0,

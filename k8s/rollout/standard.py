@@ -55,6 +55,7 @@ class Standard:
             target_answers=answers(target, theirs),
             primary=None if primary is None else marked(primary["spec"]),
             primary_ready=serves(primary, ours),
+            primary_answers=_available(ours),
             found=None if primary is None else restored(primary),
             primary_replicas=_replicas(ours),
             target_replicas=_replicas(theirs),
@@ -143,6 +144,11 @@ class Standard:
 
 def _replicas(deployment: Object | None) -> int:
     return 0 if deployment is None else int(deployment["spec"].get("replicas", 1))
+
+
+def _available(deployment: Object | None) -> bool:
+    status = {} if deployment is None else deployment.get("status", {})
+    return bool(status.get("availableReplicas", 0))
 
 
 def _living(service: Object | None) -> Object | None:

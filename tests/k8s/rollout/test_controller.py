@@ -470,6 +470,34 @@ def test_what_could_not_be_compared_is_not_told_as_compared() -> None:
     assert known(world).phase == "analysing"
 
 
+def test_a_record_that_is_lost_while_the_primary_gets_more_pods_moves_no_requests() -> None:
+    world = installed()
+    world.scaling = True
+    world.pass_time(LOOK_S)
+    assert world.stopped()
+    del world.api.objects[RECORD]
+    looks(world, 4)
+    assert (world.weight_percent(), world.lost) == (0, 0)
+    world.scaling = False
+    until_done(world)
+    assert (world.pods("cxr-primary"), known(world).phase) == ("A", "idle")
+
+
+def test_a_record_that_is_lost_before_the_primary_has_pods_leaves_the_requests_to_the_target() -> (
+    None
+):
+    world = World(QUICK)
+    world.upgrade("A")
+    controller = analyst(world)
+    while world.model("cxr-primary") is None:
+        looks(world, 1, controller)
+    lost = world.lost
+    del world.api.objects[RECORD]
+    until_done(world, controller)
+    assert world.lost == lost
+    assert world.pods("cxr-primary") == "A"
+
+
 def test_two_at_once_do_not_both_write() -> None:
     world = installed()
     world.upgrade("B")
