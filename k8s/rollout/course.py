@@ -221,10 +221,13 @@ def _becoming(policy: Policy, record: Record, world: World, request: str, waited
 def _share(revision: str, former: Release | None, world: World) -> int:
     """Where the requests go while the primary changes: to pods."""
     same = world.target is not None and world.target.revision == revision
-    if same and world.target_answers:
-        return 100
+    able = same and world.target_answers
     # A primary that served something before always has pods: they are replaced one by one.
-    return 0 if former is not None or world.primary_answers else 100
+    if former is not None:
+        return 100 if able else 0
+    if world.primary_answers:
+        return 100 if able and world.weight_percent == 100 else 0
+    return 100
 
 
 def _told(before: Verdict | None, phase: Phase, decision: Decision) -> tuple[News, ...]:
