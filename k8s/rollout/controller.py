@@ -10,6 +10,7 @@ from k8s.rollout import record as records
 from k8s.rollout import settings as given
 from k8s.rollout.cluster import ApiError, Cluster, ConflictError, Object
 from k8s.rollout.course import News, Step, World, follow
+from k8s.rollout.decision import Decision
 from k8s.rollout.knative import Knative
 from k8s.rollout.names import Names
 from k8s.rollout.observation import Counts
@@ -111,7 +112,7 @@ class Controller:
         self.done = mode.act(step.record, at_s)
         self._tell(mode, step, at_s)
         if step.decision is not None and step.decision.probe_requests:
-            self._probe(configuration.settings, mode, step.decision.probe_requests)
+            self._probe(configuration.settings, mode, step.decision)
         return step.record
 
     def run(self, stopping: Callable[[float], bool], *, until_done: bool = False) -> Record:
@@ -159,7 +160,7 @@ class Controller:
             metrics.close()
         return primary, target
 
-    def _probe(self, settings: Settings, mode: Mode, count: int) -> None:
+    def _probe(self, settings: Settings, mode: Mode, decision: Decision) -> None:
         references = settings.references
         if not references.folder:
             _LOG.warning("reference requests are wanted, and references.folder is empty")
@@ -167,7 +168,8 @@ class Controller:
         token = _token(references.token_file)
         sender = References(Path(references.folder), settings.model_name, token)
         try:
-            sent = sender.send(mode.addresses(), count)
+            count = decision.probe_requests
+            sent = sender.send(mode.addresses(), count, decision.state.probed - count)
         finally:
             sender.close()
         _LOG.info("reference requests sent", extra={"requests": sent})

@@ -37,19 +37,19 @@ class References:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._client = httpx.Client(headers=headers, timeout=budget_s)
         self._budget_s = budget_s
-        self._next = 0
 
-    def send(self, addresses: Sequence[str], count: int) -> int:
+    def send(self, addresses: Sequence[str], count: int, first: int = 0) -> int:
         """Send so many images in turn, each to every side, and return how many were.
 
+        `first` is the number of the first, so that one call goes on where another has ended.
         How they were answered is in the sides' own metrics, so nothing is made of it here.
         """
         end = time.monotonic() + self._budget_s
         for sent in range(count):
             if time.monotonic() > end:
                 return sent
-            image = base64.b64encode(self._files[self._next % len(self._files)].read_bytes())
-            self._next += 1
+            file = self._files[(first + sent) % len(self._files)]
+            image = base64.b64encode(file.read_bytes())
             body = {
                 "inputs": [
                     {

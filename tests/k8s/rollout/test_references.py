@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from k8s.rollout.references import References
+from k8s.rollout.standard import Standard
 from predictor.protocol import v2
 from predictor.query import Contract
+from tests.k8s.rollout.fake_cluster import World
+from tests.k8s.rollout.test_controller import analyst, looks, until_done
 
 Asked = tuple[str, str | None, bytes]
 
@@ -67,6 +70,32 @@ def test_both_sides_get_the_same_images_in_turn_as_the_predictor_reads_them(fold
     assert {(path, token) for path, token, _ in first + second} == {
         ("/v2/models/cxr/infer", "Bearer secret")
     }
+
+
+def test_each_look_goes_on_where_the_last_one_has_ended(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or only the first of many images would ever be asked about, again and again."""
+    policy = {
+        "steps": [50, 100],
+        "min_step_s": 60,
+        "settle_s": 0,
+        "silence_s": 0,
+        "on_silence": "probe",
+        "probe": {"requests_per_look": 2},
+    }
+    world = World(policy, {"references": {"folder": str(folder)}})
+    world.upgrade("A")
+    until_done(world)
+    world.upgrade("B")
+    world.rate = 0.0
+    with listening() as (primary, first), listening() as (target, second):
+        monkeypatch.setattr(Standard, "addresses", lambda _: (primary, target))
+        controller = analyst(world)
+        while len(second) < 6:
+            looks(world, 1, controller)
+    assert images(second)[:6] == [b"a.jpg", b"b.PNG", b"c.dcm"] * 2
+    assert images(first) == images(second)
 
 
 def test_a_side_that_refuses_or_is_gone_does_not_keep_the_other_from_being_asked(
