@@ -9,6 +9,8 @@ FIGURES = "sightline/figures"
 WEIGHT = "sightline/weight-percent"
 REQUEST = "sightline/request"
 MOVED_AT = "sightline/moved-at"
+# Of which template a route was made.
+TEMPLATE = "sightline/template"
 # On pods: which spec they run.
 REVISION = "sightline/revision"
 # Which revision was the latest when this spec was written (Knative mode).

@@ -1,11 +1,13 @@
 """The HTTPRoute: one template, and the shares of two Services in it."""
 
 import copy
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from k8s.rollout.cluster import MANAGER, Object
-from k8s.rollout.names import MANAGED_BY, MOVED_AT, workload
+from k8s.rollout.names import MANAGED_BY, MOVED_AT, TEMPLATE, workload
 from k8s.rollout.service import covers
 
 
@@ -35,6 +37,9 @@ def divided(template: Mapping[str, Any], target: str, primary: str, weight_perce
         ]
     metadata = {key: dict(template["metadata"].get(key) or {}) for key in ("labels", "annotations")}
     metadata["labels"][MANAGED_BY] = MANAGER
+    # What the template has no longer would not be missed otherwise: the API fills in much itself.
+    text = json.dumps(template, sort_keys=True)
+    metadata["annotations"][TEMPLATE] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return {"metadata": metadata, "spec": spec}
 
 

@@ -498,6 +498,22 @@ def test_a_record_that_is_lost_before_the_primary_has_pods_leaves_the_requests_t
     assert world.pods("cxr-primary") == "A"
 
 
+def test_what_the_chart_takes_out_of_the_route_is_written_at_the_next_look() -> None:
+    world = installed()
+    configured = world.api.objects[ANALYST]
+    template = json.loads(configured["data"]["route.yaml"])
+    writes = []
+    for version, hostnames in (("2", {"hostnames": ["cxr.example.org"]}), ("3", {})):
+        changed = template | {"spec": template["spec"] | hostnames}
+        configured["data"]["route.yaml"] = json.dumps(changed)
+        configured["metadata"]["resourceVersion"] = version
+        before = len(world.api.writes)
+        looks(world, 3)
+        writes.append(world.api.writes[before:])
+    assert writes == [[NAMES.route], [NAMES.route]]
+    assert world.weight_percent() == 0
+
+
 def test_two_at_once_do_not_both_write() -> None:
     world = installed()
     world.upgrade("B")
