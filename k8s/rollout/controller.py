@@ -23,7 +23,7 @@ from k8s.rollout.telemetry import Telemetry
 
 _LOG = logging.getLogger(__name__)
 # What may go wrong with a look, and right with the next one.
-FAILURES = (ApiError, SettingsError, RecordError, ValueError)
+FAILURES = (ApiError, SettingsError, RecordError, ValueError, OSError)
 
 
 class Mode(Protocol):

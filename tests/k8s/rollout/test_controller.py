@@ -514,6 +514,30 @@ def test_what_the_chart_takes_out_of_the_route_is_written_at_the_next_look() -> 
     assert world.weight_percent() == 0
 
 
+def test_a_file_that_is_missing_ends_a_look_and_not_the_analyst() -> None:
+    world = World(
+        QUICK | {"steps": [50, 100], "on_silence": "probe", "silence_s": 0},
+        {"references": {"folder": "/nowhere"}},
+    )
+    world.upgrade("A")
+    until_done(world)
+    world.upgrade("B")
+    world.rate = 0.0
+    controller = analyst(world)
+    taken = []
+
+    def stopping(_: float) -> bool:
+        taken.append(world.now_s)
+        world.pass_time(LOOK_S)
+        return len(taken) == 20
+
+    controller.run(stopping)
+    failures = controller.telemetry.registry.get_sample_value(
+        "sightline_rollout_failures_total", {"what": "look"}
+    )
+    assert (failures or 0) > 5
+
+
 def test_two_at_once_do_not_both_write() -> None:
     world = installed()
     world.upgrade("B")
