@@ -198,6 +198,15 @@ def test_with_a_network_policy_it_reaches_what_it_needs() -> None:
 @pytest.mark.parametrize(
     ("values", "said", "remedy"),
     [
+        (
+            ANALYST
+            | {
+                "networkPolicy": {"enabled": True, "ingress": {"gateway": [{"podSelector": {}}]}},
+                "model": {"uri": "pvc://models/cxr"},
+            },
+            "networkPolicy.ingress.prometheus is empty",
+            "Name its pods",
+        ),
         ({"analyst": ANALYST["analyst"]}, "route.type is kserve", "Set route.type=httpRoute"),
         (
             ANALYST | {"canary": {"enabled": True, "uri": "s3://models/cxr/8"}},

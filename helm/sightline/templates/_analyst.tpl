@@ -49,6 +49,9 @@ app.kubernetes.io/component: analyst
 {{- if not $analyst.prometheus.address }}
 {{- fail "analyst.enabled is true and analyst.prometheus.address is empty: without metrics nothing could be decided; set it to the address of Prometheus, such as http://prometheus-operated.monitoring:9090" }}
 {{- end }}
+{{- if and $values.networkPolicy.enabled (not $values.networkPolicy.ingress.prometheus) }}
+{{- fail "analyst.enabled and networkPolicy.enabled are true and networkPolicy.ingress.prometheus is empty: the analyst could not reach Prometheus, and no rollout would ever move. Name its pods there." }}
+{{- end }}
 {{- if and $standard (eq (int64 $values.autoscaling.minReplicas) 0) }}
 {{- fail "analyst.enabled is true and autoscaling.minReplicas is 0: a new model without a pod never becomes ready, and would be rolled back. Set autoscaling.minReplicas to at least 1, or deploymentMode=Knative." }}
 {{- end }}
