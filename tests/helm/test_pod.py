@@ -37,6 +37,8 @@ def test_the_image_runs_as_the_user_of_the_dockerfile() -> None:
     dockerfile = (CHART.parents[1] / "Dockerfile").read_text()
     context = Rendered().container["securityContext"]
     assert f"USER {context['runAsUser']}:{context['runAsGroup']}\n" in dockerfile
+    # Its group owns the volumes, or it could not write to them.
+    assert Rendered().predictor["securityContext"]["fsGroup"] == context["runAsGroup"]
 
 
 def test_probes_ask_what_tells_the_truth() -> None:
