@@ -245,6 +245,15 @@ def test_with_a_network_policy_it_reaches_what_it_needs() -> None:
         (
             KNATIVE
             | {
+                "autoscaling": {"type": "knative", "minReplicas": 0},
+                "podDisruptionBudget": {"enabled": False},
+            },
+            "held at its first step for ever",
+            "at least 1",
+        ),
+        (
+            KNATIVE
+            | {
                 "analyst": KNATIVE["analyst"]
                 | {"references": {"claimName": "a"}, "policy": {"on_silence": "probe"}}
             },

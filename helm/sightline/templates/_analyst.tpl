@@ -52,8 +52,8 @@ app.kubernetes.io/component: analyst
 {{- if and $values.networkPolicy.enabled (not $values.networkPolicy.ingress.prometheus) }}
 {{- fail "analyst.enabled and networkPolicy.enabled are true and networkPolicy.ingress.prometheus is empty: the analyst could not reach Prometheus, and no rollout would ever move. Name its pods there." }}
 {{- end }}
-{{- if and $standard (eq (int64 $values.autoscaling.minReplicas) 0) }}
-{{- fail "analyst.enabled is true and autoscaling.minReplicas is 0: a new model without a pod never becomes ready, and would be rolled back. Set autoscaling.minReplicas to at least 1, or deploymentMode=Knative." }}
+{{- if eq (int64 $values.autoscaling.minReplicas) 0 }}
+{{- fail (printf "analyst.enabled is true and autoscaling.minReplicas is 0: a new model that gets no requests yet has no pod, and so %s. Set autoscaling.minReplicas to at least 1." ($standard | ternary "never becomes ready, and would be rolled back" "no metrics either, and would be held at its first step for ever")) }}
 {{- end }}
 {{- if and $analyst.references.claimName $analyst.references.configMapName }}
 {{- fail "analyst.references.claimName and analyst.references.configMapName are both set; keep the one that has the images" }}
