@@ -3,6 +3,7 @@
 What Prometheus would say is made up here; tests/k8s/rollout asks a real one.
 """
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -149,14 +150,20 @@ class Release:
         environment = {each["name"]: each.get("value") for each in container["env"]}
         return str(environment["STORAGE_URI"])
 
-    def versions(self) -> dict[str, str]:
-        """Of everything that an analyst could write."""
+    def versions(self) -> dict[str, Any]:
+        """Of everything that an analyst could write: who wrote it, and when, but for statuses."""
         kinds = f"inferenceservices,{ROUTES},configmaps,deployments"
-        found = self.kubectl.all(kinds, self.namespace)
+        found = json.loads(
+            self.kubectl("get", kinds, "-n", self.namespace, "-o", "json", "--show-managed-fields")
+        )["items"]
         return {
             f"{each['kind']}/{each['metadata']['name']}": each["metadata"]["generation"]
             if each["kind"] == "Deployment"
-            else each["metadata"]["resourceVersion"]
+            else [
+                writer
+                for writer in each["metadata"]["managedFields"]
+                if writer.get("subresource") != "status"
+            ]
             for each in found
         }
 
