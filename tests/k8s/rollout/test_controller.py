@@ -81,6 +81,16 @@ def installed(model: str = "A", policy: Mapping[str, Any] | None = None) -> Worl
     return world
 
 
+def halfway() -> tuple[World, Controller]:
+    """A release of which another version gets half of the requests."""
+    world = installed()
+    world.upgrade("B")
+    controller = analyst(world)
+    while world.weight_percent() != 50:
+        looks(world, 1, controller)
+    return world, controller
+
+
 def told(world: World) -> list[str]:
     return [event["reason"] for event in world.api.events]
 
@@ -158,11 +168,7 @@ def test_unchanged_values_disturb_nothing() -> None:
 
 
 def test_a_second_upgrade_in_the_middle_begins_anew_without_traffic() -> None:
-    world = installed()
-    world.upgrade("B")
-    controller = analyst(world)
-    while world.weight_percent() != 50:
-        looks(world, 1, controller)
+    world, controller = halfway()
     world.upgrade("C")
     looks(world, 1, controller)
     assert world.weight_percent() == 0
@@ -213,11 +219,7 @@ def test_a_target_that_never_becomes_ready_is_rolled_back() -> None:
 
 
 def test_a_deleted_target_is_rolled_back_and_the_primary_stays() -> None:
-    world = installed()
-    world.upgrade("B")
-    controller = analyst(world)
-    while world.weight_percent() != 50:
-        looks(world, 1, controller)
+    world, controller = halfway()
     del world.api.objects[service_path("cxr")]
     controller.look()
     assert world.weight_percent() == 0
@@ -227,11 +229,7 @@ def test_a_deleted_target_is_rolled_back_and_the_primary_stays() -> None:
 
 
 def test_pods_that_an_autoscaler_adds_take_nothing_from_a_target_that_answers() -> None:
-    world = installed()
-    world.upgrade("B")
-    controller = analyst(world)
-    while world.weight_percent() != 50:
-        looks(world, 1, controller)
+    world, controller = halfway()
     world.scaling = True
     looks(world, 3, controller)
     assert (known(world).phase, world.weight_percent()) == ("analysing", 50)
@@ -268,11 +266,7 @@ def test_the_primary_keeps_its_pods_for_the_requests_that_come_back() -> None:
 
 
 def test_a_target_that_loses_its_last_pod_gets_nothing_until_it_has_one() -> None:
-    world = installed()
-    world.upgrade("B")
-    controller = analyst(world)
-    while world.weight_percent() != 50:
-        looks(world, 1, controller)
+    world, controller = halfway()
     deployment = world.api.objects[deployment_path("cxr")]
     deployment["status"]["availableReplicas"] = 0
     controller.look()
@@ -284,11 +278,7 @@ def test_a_target_that_loses_its_last_pod_gets_nothing_until_it_has_one() -> Non
 
 
 def test_without_prometheus_nothing_moves() -> None:
-    world = installed()
-    world.upgrade("B")
-    controller = analyst(world)
-    while world.weight_percent() != 50:
-        looks(world, 1, controller)
+    world, controller = halfway()
     world.prometheus_up = False
     looks(world, 100, controller)
     assert world.weight_percent() == 50
@@ -328,11 +318,7 @@ def ask(world: World, request: str) -> None:
 
 
 def test_promote_pause_resume_and_abort_by_hand() -> None:
-    world = installed()
-    world.upgrade("B")
-    controller = analyst(world)
-    while world.weight_percent() != 50:
-        looks(world, 1, controller)
+    world, controller = halfway()
     ask(world, "pause")
     looks(world, 60, controller)
     assert (known(world).phase, world.weight_percent()) == ("paused", 50)
@@ -457,11 +443,7 @@ def test_looks_between_scrapes_tell_nothing_and_count_as_no_failure() -> None:
 
 
 def test_what_could_not_be_compared_is_not_told_as_compared() -> None:
-    world = installed()
-    world.upgrade("B")
-    controller = analyst(world)
-    while world.weight_percent() != 50:
-        looks(world, 1, controller)
+    world, controller = halfway()
     world.prometheus_up = False
     seen_s = known(world).state.observed_at_s
     looks(world, 100, controller)
