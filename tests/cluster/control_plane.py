@@ -6,12 +6,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from tests.cluster.credentials import Credentials
-from tests.cluster.daemons import Daemon, free_ports
+from tests.cluster.daemons import Daemon, answers
 from tests.cluster.kubectl import Kubectl, eventually
 from tests.cluster.tools import program
+from tests.predictor.servers import free_ports
 
 LOOPBACK = "127.0.0.1"
 SERVICES = "10.96.0.0/16"
@@ -39,6 +38,7 @@ def control_plane(folder: Path, address: str = LOOPBACK) -> Iterator[ControlPlan
     client, peer, secure, manager, scheduler = free_ports(5)
     server = f"https://{address}:{secure}"
     credentials = Credentials.create(folder, server, [address, _KUBERNETES])
+    authority = ssl.create_default_context(cafile=str(credentials.file("ca.crt")))
     with ExitStack() as running:
 
         def start(name: str, *flags: str) -> Daemon:
@@ -53,7 +53,7 @@ def control_plane(folder: Path, address: str = LOOPBACK) -> Iterator[ControlPlan
             f"--listen-peer-urls=http://127.0.0.1:{peer}",
             # Nothing has to outlive the tests.
             "--unsafe-no-fsync",
-        ).wait(lambda: _answers(f"{etcd}/health"))
+        ).wait(lambda: answers(f"{etcd}/health"))
         start(
             "kube-apiserver",
             f"--etcd-servers={etcd}",
@@ -69,7 +69,7 @@ def control_plane(folder: Path, address: str = LOOPBACK) -> Iterator[ControlPlan
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
             # A loopback address is nothing that a Service may point at.
             f"--endpoint-reconciler-type={'none' if address == LOOPBACK else 'lease'}",
-        ).wait(lambda: _answers(f"{server}/readyz", credentials))
+        ).wait(lambda: answers(f"{server}/readyz", authority))
         admin = Kubectl(credentials.kubeconfig("admin"), folder)
         for name, port, flags in (
             (
@@ -98,12 +98,3 @@ def control_plane(folder: Path, address: str = LOOPBACK) -> Iterator[ControlPlan
         account = ("default", "default")
         eventually(lambda: admin.find("serviceaccount", *account), "namespaces get accounts")
         yield ControlPlane(folder, credentials, admin)
-
-
-def _answers(url: str, credentials: Credentials | None = None) -> bool:
-    authority = str(credentials.file("ca.crt")) if credentials else None
-    context = ssl.create_default_context(cafile=authority)
-    try:
-        return httpx.get(url, verify=context).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False

@@ -2,13 +2,15 @@
 
 import os
 import signal
-import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import httpx
 
 READY_S = 120.0
 _LAST_LINES = 20
@@ -81,13 +83,9 @@ class Daemon:
         self.stop()
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on; all are held until all are known."""
-    held = [socket.socket() for _ in range(count)]
+def answers(url: str, verify: ssl.SSLContext | bool = True) -> bool:
+    """Whether somebody is there, and says 200."""
     try:
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in held]
-    finally:
-        for each in held:
-            each.close()
+        return httpx.get(url, verify=verify).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import yaml
 
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.daemons import Daemon, free_ports
+from tests.cluster.daemons import Daemon, answers
 from tests.cluster.kubectl import Object, eventually
 from tests.cluster.tools import MANIFESTS, manifest, program
+from tests.predictor.servers import free_ports
 
 NAMESPACE = "kserve"
 GATEWAY = "kserve-ingress-gateway"
@@ -44,7 +44,7 @@ def kserve(plane: ControlPlane) -> Iterator[Daemon]:
         f"--webhook-port={webhook}",
     ]
     with Daemon("kserve", command, plane.folder, environment) as daemon:
-        daemon.wait(lambda: _ready(probes))
+        daemon.wait(lambda: answers(f"http://127.0.0.1:{probes}/readyz"))
         plane.admin.apply(*_webhooks(plane, webhook))
         yield daemon
 
@@ -115,10 +115,3 @@ def _webhooks(plane: ControlPlane, port: int) -> list[Object]:
             url = f"https://127.0.0.1:{port}{path}"
             webhook["clientConfig"] = {"url": url, "caBundle": authority}
     return found
-
-
-def _ready(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,6 +85,9 @@ class Kubectl:
         metadata = {"name": name, "labels": labels}
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         try:
+            # Which controllers make a moment later.
+            for kind, made in (("configmap", "kube-root-ca.crt"), ("serviceaccount", "default")):
+                eventually(partial(self.find, kind, made, name), f"{name} has its {kind}")
             yield name
         finally:
             self("delete", "namespace", name, "--wait=false")

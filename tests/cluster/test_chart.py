@@ -89,9 +89,6 @@ def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]
             secret(namespace, "mlflow", MLFLOW_TRACKING_TOKEN="a"),
             secret(namespace, "cxr-tokens", token="a"),
         )
-        find = kubectl.find
-        eventually(lambda: find("configmap", "kube-root-ca.crt", namespace), "it has its authority")
-        eventually(lambda: find("serviceaccount", "default", namespace), "it has an account")
         yield namespace
 
 

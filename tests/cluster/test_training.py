@@ -37,9 +37,6 @@ def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]
     with kubectl.namespace(f"training-{which}") as namespace:
         kubectl.apply(*claims(namespace, "dataset", "runs", "mlflow"))
         kubectl.apply(secret(namespace, "postgres", password="a", username="mlflow"))
-        find = kubectl.find
-        eventually(lambda: find("configmap", "kube-root-ca.crt", namespace), "it has its authority")
-        eventually(lambda: find("serviceaccount", "default", namespace), "it has an account")
         yield namespace
 
 

@@ -4,10 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
-
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.daemons import Daemon
+from tests.cluster.daemons import Daemon, answers
 from tests.cluster.kubectl import Object, eventually
 from tests.cluster.tools import program
 
@@ -58,15 +56,8 @@ def gateway(plane: ControlPlane) -> Iterator[None]:
     ]
     environment = os.environ | {"KUBECONFIG": str(plane.credentials.kubeconfig("gateway"))}
     with Daemon("traefik", command, plane.folder, environment) as daemon:
-        daemon.wait(_answers)
+        daemon.wait(lambda: answers(f"http://127.0.0.1:{ADMIN_PORT}/ping"))
         where = ("-n", NAMESPACE, f"gateway/{NAME}", "--timeout=0")
         programmed = ("wait", "--for=condition=Programmed", *where)
         eventually(lambda: plane.admin.run(*programmed).returncode == 0, "it is programmed")
         yield
-
-
-def _answers() -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{ADMIN_PORT}/ping").status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False

@@ -7,14 +7,13 @@ writes them into a file of targets, with the labels that the PodMonitors give.
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import yaml
 
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.daemons import Daemon
+from tests.cluster.daemons import Daemon, answers
 from tests.cluster.kubectl import Object
 from tests.node.machine import ADDRESS
 
@@ -44,7 +43,7 @@ def prometheus(plane: ControlPlane, namespace: str) -> Iterator[None]:
     stop = threading.Event()
     writer = threading.Thread(target=_write, args=(plane, namespace, targets, stop))
     with Daemon("prometheus", command, plane.folder) as daemon:
-        daemon.wait(_ready)
+        daemon.wait(lambda: answers(f"{URL}/-/ready"))
         writer.start()
         try:
             yield
@@ -77,9 +76,3 @@ def _group(pod: Object) -> Object:
     if _SERVICE in labels:
         found[_SERVICE.replace(".", "_").replace("/", "_")] = labels[_SERVICE]
     return {"targets": [f"{pod['status']['podIP']}:8080"], "labels": found}
-
-
-def _ready() -> bool:
-    with suppress(httpx.TransportError):
-        return httpx.get(f"{URL}/-/ready").status_code == httpx.codes.OK
-    return False
